@@ -1,0 +1,543 @@
+"""Doorbells between processes over Redis pub/sub: a lost message costs latency, never an event."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal, Self, cast
+
+from broadcaster import Broadcast, BroadcastBackend, Event
+from broadcaster._base import Subscriber, Unsubscribed
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 500
+BACKOFF_BASE_SECONDS: Final = 0.05
+PUBLISH_RETRIES: Final = 2
+
+
+class Gap(Enum):
+    """Stands in for messages that may have been missed."""
+
+    GAP = "gap"
+
+
+GAP: Final = Gap.GAP
+
+
+class BusClosedError(Exception):
+    """The bus, or this subscription of it, is closed: nothing will come any more."""
+
+
+class GapEvent(Event):
+    """What broadcaster carries to every subscriber of a channel that may have missed something."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(channel, "")
+
+
+@dataclass
+class Outage:
+    """Whether one use of Redis fails at present; logs when that begins and ends, not in between."""
+
+    what: str
+    ongoing: bool = False
+
+    def begin(self, error: Exception) -> None:
+        if not self.ongoing:
+            unforeseen = not isinstance(error, RedisError | OSError)
+            log.warning(
+                "Redis: %s stopped: %s", self.what, error or type(error).__name__, exc_info=unforeseen
+            )
+        self.ongoing = True
+
+    def end(self) -> None:
+        if self.ongoing:
+            log.info("Redis: %s works again", self.what)
+        self.ongoing = False
+
+
+class Subscription:
+    """The messages of one channel for one reader, in order."""
+
+    def __init__(self, subscriber: Subscriber, taken: int) -> None:
+        self.taken = taken
+        self._subscriber = subscriber
+        self._ended = False
+
+    async def get(self) -> str | Gap:
+        """Wait for the next message; `GAP` says that some before it may be missing.
+
+        For one reader at a time. Raises BusClosedError once the bus or the subscription is closed.
+        """
+        if self._ended:
+            raise BusClosedError
+        event = await self._next_event()
+        self.taken += 1
+        return GAP if isinstance(event, GapEvent) else event.message
+
+    async def _next_event(self) -> Event:
+        try:
+            return await self._subscriber.get()
+        except Unsubscribed:
+            self._ended = True
+            raise BusClosedError from None
+
+
+@dataclass(eq=False)
+class Lane:
+    """A channel that has subscribers here; `settled` once none of them needs to wait for the server."""
+
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    subscriptions: set[Subscription] = field(default_factory=set)
+    emitted: int = 0
+
+    @property
+    def waiting(self) -> int:
+        return self.emitted - min((each.taken for each in self.subscriptions), default=self.emitted)
+
+
+class Session:
+    """One listening connection: keeps what the server sends equal to what is wanted.
+
+    A channel has at most one command under way, so a confirmation always speaks of the latest one.
+    """
+
+    def __init__(self, pubsub: PubSub, wanted: Collection[str], quiet_seconds: float) -> None:
+        self._pubsub = pubsub
+        self._wanted = wanted
+        self._quiet_seconds = quiet_seconds
+        self._held: set[str] = set()
+        self._asked: set[str] = set()
+        self._stale = set(wanted)
+        self._changed = asyncio.Event()
+
+    def holds(self, channel: str) -> bool:
+        return channel in self._held and channel not in self._asked
+
+    def touch(self, channel: str) -> None:
+        self._stale.add(channel)
+        self._changed.set()
+
+    def confirm(self, kind: Literal["subscribe", "unsubscribe"], channel: str) -> None:
+        self._asked.discard(channel)
+        (self._held.add if kind == "subscribe" else self._held.discard)(channel)
+        if (channel in self._held) != (channel in self._wanted):
+            self.touch(channel)
+
+    async def open(self) -> None:
+        await self._settle()
+        await self._pubsub.ping()
+
+    async def follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._settle()
+
+    async def receive(self) -> dict[str, Any]:
+        """Wait for the next message; TimeoutError when a silent server does not answer a PING either."""
+        message = await self._pubsub.get_message(timeout=self._quiet_seconds)
+        if message is None:
+            await self._pubsub.ping()
+            message = await self._pubsub.get_message(timeout=self._quiet_seconds)
+        if message is None:
+            raise TimeoutError("no answer to PING")
+        return cast("dict[str, Any]", message)
+
+    async def _settle(self) -> None:
+        while self._stale:
+            joining, leaving = self._next_changes()
+            if joining:
+                await self._pubsub.subscribe(*map(to_bytes, joining))
+            if leaving:
+                await self._pubsub.unsubscribe(*map(to_bytes, leaving))
+
+    def _next_changes(self) -> tuple[list[str], list[str]]:
+        names = [self._stale.pop() for _ in range(min(BATCH, len(self._stale)))]
+        free = [name for name in names if name not in self._asked]
+        joining = [name for name in free if name in self._wanted and name not in self._held]
+        leaving = [name for name in free if name in self._held and name not in self._wanted]
+        self._asked.update(joining, leaving)
+        return joining, leaving
+
+
+class RedisBackend(BroadcastBackend):
+    """A backend for broadcaster that outlives its connections.
+
+    `subscribe` and `unsubscribe` only note what is wanted and never suspend: broadcaster's unlocked
+    book-keeping around them is thereby atomic, under concurrency and cancellation alike.
+    """
+
+    def __init__(
+        self, client: Redis, *, inbox_limit: int, quiet_seconds: float, backoff_cap_seconds: float
+    ) -> None:
+        self.lanes: dict[str, Lane] = {}
+        self.connected = False
+        self.sessions = 0
+        self._client = client
+        self._inbox_limit = inbox_limit
+        self._quiet_seconds = quiet_seconds
+        self._backoff = ExponentialWithJitterBackoff(cap=backoff_cap_seconds, base=BACKOFF_BASE_SECONDS)
+        self._failures = 0
+        self._outage = Outage("listening")
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="bus: listen")
+
+    async def disconnect(self) -> None:
+        if self._task is not None:
+            await stop(self._task)
+        self.connected = False
+        await self._client.aclose()
+
+    async def subscribe(self, group: str) -> None:
+        lane = self.lanes[group] = Lane()
+        if self._outage.ongoing or (self._session and self._session.holds(group)):
+            lane.settled.set()
+        self._touch(group)
+
+    async def unsubscribe(self, group: str) -> None:
+        self.lanes.pop(group).settled.set()
+        self._touch(group)
+
+    async def publish(self, channel: str, message: Any) -> None:
+        raise NotImplementedError("messages go out through the outbox")
+
+    async def next_published(self) -> Event:
+        return await self._events.get()
+
+    def _touch(self, channel: str) -> None:
+        if self._session is not None:
+            self._session.touch(channel)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except Exception as error:  # noqa: BLE001 - whatever it was, delivery must go on
+                self._lose(error)
+            await asyncio.sleep(self._pause_seconds())
+
+    def _pause_seconds(self) -> float:
+        # redis-py computes 2**failures as a float: an OverflowError after 1,023 failures.
+        return self._backoff.compute(min(self._failures, 30))
+
+    async def _listen(self) -> None:
+        async with aclosing(self._client.pubsub()) as pubsub:
+            self._session = Session(pubsub, self.lanes.keys(), self._quiet_seconds)
+            try:
+                await self._session.open()
+                await run_until_one_fails(self._read(self._session), self._session.follow())
+            finally:
+                self._session = None
+
+    async def _read(self, session: Session) -> None:
+        while True:
+            for _ in range(BATCH):
+                self._handle(session, await session.receive())
+            # What is buffered is received without suspending: let the others run.
+            await asyncio.sleep(0)
+
+    def _handle(self, session: Session, message: dict[str, Any]) -> None:
+        self._find()
+        match message["type"]:
+            case "message":
+                self._emit(to_text(message["channel"]), decode(message["data"]))
+            case "subscribe" | "unsubscribe" as kind:
+                session.confirm(kind, to_text(message["channel"]))
+                self._settle(kind, to_text(message["channel"]))
+
+    def _settle(self, kind: Literal["subscribe", "unsubscribe"], channel: str) -> None:
+        lane = self.lanes.get(channel)
+        if kind == "unsubscribe" or lane is None:
+            return
+        if lane.settled.is_set():
+            self._emit(channel, GAP)
+        lane.settled.set()
+
+    def _emit(self, channel: str, item: str | Gap) -> None:
+        lane = self.lanes.get(channel)
+        if lane is None or lane.waiting > self._inbox_limit:
+            return
+        full = lane.waiting == self._inbox_limit
+        lane.emitted += 1
+        self._events.put_nowait(GapEvent(channel) if item is GAP or full else Event(channel, item))
+
+    def _find(self) -> None:
+        if self.connected:
+            return
+        self.connected = True
+        self.sessions += 1
+        self._failures = 0
+        self._outage.end()
+
+    def _lose(self, error: Exception) -> None:
+        self.connected = False
+        self._failures += 1
+        self._outage.begin(error)
+        for lane in self.lanes.values():
+            lane.settled.set()
+
+
+class Outbox:
+    """What waits to be published, and the one task that publishes it in order."""
+
+    def __init__(self, client: Redis, *, limit: int, publish_timeout_seconds: float) -> None:
+        self.dropped = 0
+        self.outage = Outage("publishing")
+        self._client = client
+        self._publish_timeout_seconds = publish_timeout_seconds
+        self._waiting: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(limit)
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="bus: publish")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            await stop(self._task)
+        self.dropped += self._waiting.qsize()
+        await self._client.aclose()
+
+    def put(self, channel: bytes, message: bytes) -> None:
+        try:
+            self._waiting.put_nowait((channel, message))
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def flush(self) -> None:
+        await self._waiting.join()
+
+    async def _run(self) -> None:
+        while True:
+            await self._deliver(await self._next_batch())
+
+    async def _next_batch(self) -> list[tuple[bytes, bytes]]:
+        batch = [await self._waiting.get()]
+        while len(batch) < BATCH and not self._waiting.empty():
+            batch.append(self._waiting.get_nowait())
+        return batch
+
+    async def _deliver(self, batch: list[tuple[bytes, bytes]]) -> None:
+        refused = len(batch)
+        try:
+            refused = await self._publish(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next batch must go out
+            self.outage.begin(error)
+        finally:
+            self.dropped += refused
+            for _ in batch:
+                self._waiting.task_done()
+
+    async def _publish(self, batch: list[tuple[bytes, bytes]]) -> int:
+        pipeline = self._client.pipeline(transaction=False)
+        for channel, message in batch:
+            pipeline.publish(channel, message)
+        async with asyncio.timeout(self._publish_timeout_seconds):
+            answers = await pipeline.execute(raise_on_error=False)
+        return self._count_refused(answers)
+
+    def _count_refused(self, answers: list[Any]) -> int:
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        if errors:
+            self.outage.begin(errors[0])
+        else:
+            self.outage.end()
+        return len(errors)
+
+
+class Bus:
+    """Redis pub/sub that never gets in the way: publishing cannot fail, subscriptions outlive outages.
+
+    Use it as an async context manager; entering succeeds with Redis down. Channels begin with `prefix`,
+    since pub/sub ignores the database number of the URL. Settings of time are in seconds:
+    `socket_timeout_seconds` bounds connecting and each write, `confirm_timeout_seconds` the wait for the
+    server's word on a subscription, `publish_timeout_seconds` one batch with its retries,
+    `flush_timeout_seconds` the outbox at closing; after `quiet_seconds` of silence the server is asked
+    for a sign of life and has as long again to give it. Raises ValueError for an unusable URL.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        prefix: str = "temporal-graphql",
+        outbox_limit: int = 10_000,
+        inbox_limit: int = 1_000,
+        socket_timeout_seconds: float = 5.0,
+        confirm_timeout_seconds: float = 1.0,
+        publish_timeout_seconds: float = 2.0,
+        flush_timeout_seconds: float = 1.0,
+        quiet_seconds: float = 5.0,
+        backoff_cap_seconds: float = 2.0,
+    ) -> None:
+        self._prefix = prefix
+        self._confirm_timeout_seconds = confirm_timeout_seconds
+        self._flush_timeout_seconds = flush_timeout_seconds
+        self._backend = RedisBackend(
+            listening_client(redis_url, socket_timeout_seconds),
+            inbox_limit=inbox_limit,
+            quiet_seconds=quiet_seconds,
+            backoff_cap_seconds=backoff_cap_seconds,
+        )
+        self._broadcast = Broadcast(backend=self._backend)
+        self._outbox = Outbox(
+            publishing_client(redis_url, socket_timeout_seconds),
+            limit=outbox_limit,
+            publish_timeout_seconds=publish_timeout_seconds,
+        )
+        self._exit = AsyncExitStack()
+        self._subscribed: set[AsyncExitStack] = set()
+        self._running = False
+
+    async def __aenter__(self) -> Self:
+        await self._exit.enter_async_context(self._broadcast)
+        self._outbox.open()
+        for step in (self._outbox.close, self._end_subscriptions, self.flush):
+            self._exit.push_async_callback(step)
+        self._running = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._running = False
+        await self._exit.aclose()
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were not published: Redis was down or refused them, or the outbox was full."""
+        return self._outbox.dropped
+
+    @property
+    def reconnects(self) -> int:
+        """How often listening was taken up again after the first time."""
+        return max(0, self._backend.sessions - 1)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is being listened to."""
+        return self._backend.connected
+
+    @property
+    def healthy(self) -> bool:
+        """Whether listening works and the last messages, if any, were published."""
+        return self._backend.connected and not self._outbox.outage.ongoing
+
+    def publish(self, channel: str, message: str) -> None:
+        """Have a message sent, in order; counted in `dropped` where that is impossible.
+
+        Never waits and never fails. A batch that is retried may arrive twice.
+        """
+        if self._running:
+            self._outbox.put(to_bytes(self._name(channel)), to_bytes(message))
+        else:
+            self._outbox.dropped += 1
+
+    async def flush(self) -> None:
+        """Wait until what was published is sent or dropped, at most `flush_timeout_seconds`."""
+        try:
+            async with asyncio.timeout(self._flush_timeout_seconds):
+                await self._outbox.flush()
+        except TimeoutError:
+            log.warning("Redis: messages left unpublished")
+
+    @asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[Subscription]:
+        """Receive what is published to a channel from now on.
+
+        Returns once the server confirmed; when it cannot, after a bounded wait, and `GAP` is the first
+        thing received when it can again. Raises BusClosedError outside the bus's context.
+        """
+        if not self._running:
+            raise BusClosedError
+        async with AsyncExitStack() as stack:
+            subscription = await self._join(stack, self._name(channel))
+            await self._wait_until_settled(self._backend.lanes[self._name(channel)])
+            yield subscription
+
+    async def _join(self, stack: AsyncExitStack, name: str) -> Subscription:
+        subscriber = await stack.enter_async_context(self._broadcast.subscribe(name))
+        lane = self._backend.lanes[name]
+        subscription = Subscription(subscriber, taken=lane.emitted)
+        lane.subscriptions.add(subscription)
+        stack.callback(lane.subscriptions.discard, subscription)
+        self._subscribed.add(stack)
+        stack.callback(self._subscribed.discard, stack)
+        return subscription
+
+    async def _wait_until_settled(self, lane: Lane) -> None:
+        try:
+            async with asyncio.timeout(self._confirm_timeout_seconds):
+                await lane.settled.wait()
+        except TimeoutError:
+            lane.settled.set()
+
+    async def _end_subscriptions(self) -> None:
+        for stack in list(self._subscribed):
+            await stack.aclose()
+
+    def _name(self, channel: str) -> str:
+        return f"{self._prefix}:{channel}"
+
+
+def listening_client(redis_url: str, socket_timeout_seconds: float) -> Redis:
+    """A client that retries nothing: a reconnect it hid would be a gap nobody hears of."""
+    return client(redis_url, socket_timeout_seconds, Retry(NoBackoff(), 0, supported_errors=()))
+
+
+def publishing_client(redis_url: str, socket_timeout_seconds: float) -> Redis:
+    """A client that retries a little and looks after its connection while there is nothing to publish."""
+    retry = Retry(ExponentialWithJitterBackoff(base=BACKOFF_BASE_SECONDS), PUBLISH_RETRIES)
+    return client(redis_url, socket_timeout_seconds, retry, health_check_interval=30)
+
+
+def client(redis_url: str, socket_timeout_seconds: float, retry: Retry, **options: Any) -> Redis:
+    """A client that speaks bytes; ValueError for an unusable URL."""
+    try:
+        return Redis.from_url(redis_url, socket_timeout=socket_timeout_seconds, retry=retry, **options)
+    except ValueError:
+        # The original message may quote the password.
+        raise ValueError(
+            "the Redis URL cannot be used: redis[s]://[[user]:password@]host[:port][/db]"
+        ) from None
+
+
+async def run_until_one_fails(*coroutines: Any) -> None:
+    tasks = [asyncio.create_task(each) for each in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            await stop(task)
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    # Python 3.11's wait_for, which redis-py uses, can swallow a cancellation: repeat it.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
+
+
+def to_bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+def to_text(name: bytes) -> str:
+    return name.decode(errors="surrogatepass")
+
+
+def decode(payload: bytes) -> str | Gap:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return GAP

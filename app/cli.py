@@ -1,0 +1,160 @@
+"""The command `temporal-graphql`."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from app import auth, dev, logs, main, migrate, settings, temporal, worker
+from app.dev import DevError
+from app.errors import Unavailable
+from app.servers import ServerError
+from app.settings import MINIMUM_SECRET_BYTES, InvalidSettings
+from app.worker import WorkerError
+from schema import sdl
+
+DEFAULT_DATA = Path(".data")
+
+
+def run() -> None:
+    """Run the command line; what a user can mend ends in one line on standard error and code 1."""
+    arguments = _parser().parse_args()
+    try:
+        arguments.call(arguments)
+    except (InvalidSettings, DevError, ServerError, WorkerError, Unavailable) as error:
+        sys.exit(f"temporal-graphql {arguments.command}: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="temporal-graphql", description="A GraphQL API for workflow executions that run on Temporal."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("dev", help="run everything on this machine until Ctrl-C")
+    command.add_argument("--data", type=Path, default=DEFAULT_DATA, help="directory for its files (.data)")
+    command.set_defaults(call=_dev)
+
+    command = commands.add_parser("serve", help="run one API replica")
+    command.set_defaults(call=_serve)
+
+    command = commands.add_parser("track", help="run one tracker")
+    command.set_defaults(call=_track)
+
+    command = commands.add_parser("worker", help="run the workflows and activities of Python modules")
+    command.add_argument("modules", nargs="+", metavar="MODULE", help="such as examples or shop.workflows")
+    command.add_argument("--task-queue", required=True, help="the Temporal task queue to poll")
+    command.set_defaults(call=_worker)
+
+    command = commands.add_parser("migrate", help="bring the database up to date")
+    command.set_defaults(call=_migrate)
+
+    command = commands.add_parser("token", help="mint a token for development, signed with JWT_SECRET")
+    command.add_argument("--sub", required=True, help="the user")
+    command.add_argument("--scope", action="append", help="repeatable; the four user scopes by default")
+    command.add_argument("--hours", type=float, default=24.0, help="how long it is valid (24)")
+    command.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help="where `dev` keeps its secret (.data)"
+    )
+    command.set_defaults(call=_token)
+
+    command = commands.add_parser("schema", help="print the schema as SDL")
+    command.set_defaults(call=_schema)
+    return parser
+
+
+def _dev(arguments: argparse.Namespace) -> None:
+    logs.configure("WARNING", "text")
+    _run(dev.run(arguments.data))
+
+
+def _serve(_: argparse.Namespace) -> None:
+    found = _configured()
+    config = uvicorn.Config(
+        main.create_app(found),
+        host=found.host,
+        port=found.port,
+        loop="uvloop",
+        http="httptools",
+        ws_max_size=found.max_frame_bytes,
+        # Its access log would show the `?token=` of old clients.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=int(found.shutdown_timeout_seconds),
+    )
+    uvicorn.Server(config).run()
+
+
+def _track(_: argparse.Namespace) -> None:
+    _run(_until_terminated(main.track(_configured())))
+
+
+def _worker(arguments: argparse.Namespace) -> None:
+    logs.configure(os.environ.get("LOG_LEVEL", "INFO"), os.environ.get("LOG_FORMAT", "text"))
+    _run(_until_terminated(_work(arguments.modules, arguments.task_queue)))
+
+
+async def _work(modules: Sequence[str], task_queue: str) -> None:
+    await worker.run(await temporal.connect(lazy=False), modules, task_queue)
+
+
+def _migrate(_: argparse.Namespace) -> None:
+    logs.configure(os.environ.get("LOG_LEVEL", "INFO"), os.environ.get("LOG_FORMAT", "text"))
+    migrate.upgrade(_required("DATABASE_URL"))
+
+
+def _token(arguments: argparse.Namespace) -> None:
+    scopes = tuple(arguments.scope or auth.USER_SCOPES)
+    sys.stdout.write(auth.mint(_secret(arguments.data), arguments.sub, scopes, arguments.hours) + "\n")
+
+
+def _schema(_: argparse.Namespace) -> None:
+    sys.stdout.write(sdl())
+
+
+def _configured() -> settings.Settings:
+    found = settings.load()
+    logs.configure(found.log_level, found.log_format)
+    return found
+
+
+def _required(variable: str) -> str:
+    if not (value := os.environ.get(variable)):
+        raise InvalidSettings(f"{variable}: is not set")
+    return value
+
+
+def _secret(data: Path) -> str:
+    kept = dev.secret_file(data)
+    secret = os.environ.get("JWT_SECRET") or (kept.read_text() if kept.exists() else _required("JWT_SECRET"))
+    if len(secret.encode()) < MINIMUM_SECRET_BYTES:
+        raise InvalidSettings(f"JWT_SECRET: must have {MINIMUM_SECRET_BYTES} bytes at least")
+    return secret
+
+
+async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
+    """Run until SIGTERM or SIGINT, which cancel the work in good order."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(work)
+
+
+if __name__ == "__main__":
+    run()

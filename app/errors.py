@@ -1,0 +1,124 @@
+"""One family of expected failures: each has a stable code and the data that helps its reader out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from app.records import ExecutionRecord
+from app.tables import ExecutionAction, ExecutionStatus
+
+
+class ErrorCode(StrEnum):
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    INVALID_INPUT = "INVALID_INPUT"
+    INVALID_TRANSITION = "INVALID_TRANSITION"
+    VERSION_CONFLICT = "VERSION_CONFLICT"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+    RATE_LIMITED = "RATE_LIMITED"
+    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+class DomainError(Exception):
+    """An expected failure: `code` is stable, the message is for people and safe to show."""
+
+    code: ErrorCode = ErrorCode.INTERNAL
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Unauthenticated(DomainError):
+    """The token is missing, malformed, expired or not ours."""
+
+    code = ErrorCode.UNAUTHENTICATED
+
+
+class Forbidden(DomainError):
+    """The caller is known but may not do this: another owner's object, or a missing scope."""
+
+    code = ErrorCode.FORBIDDEN
+
+    def __init__(self, message: str, required_scope: str | None = None) -> None:
+        super().__init__(message)
+        self.required_scope = required_scope
+
+
+class NotFound(DomainError):
+    """Nothing has that id."""
+
+    code = ErrorCode.NOT_FOUND
+
+    def __init__(self, kind: str, id: UUID | str) -> None:
+        super().__init__(f"There is no {kind} with the id {str(id)[:64]!r}.")
+        self.id = str(id)[:64]
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing wrong with an input; `path` is a JSON Pointer (RFC 6901) into it."""
+
+    path: str
+    message: str
+
+
+class InvalidInput(DomainError):
+    """The input breaks a rule; every violation is listed."""
+
+    code = ErrorCode.INVALID_INPUT
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        super().__init__("; ".join(f"{issue.path or '/'}: {issue.message}" for issue in issues[:5]))
+        self.issues = tuple(issues)
+
+
+class InvalidTransition(DomainError):
+    """The execution's present status does not allow this."""
+
+    code = ErrorCode.INVALID_TRANSITION
+
+    def __init__(
+        self, current: ExecutionStatus, target: ExecutionStatus, allowed: Sequence[ExecutionAction]
+    ) -> None:
+        actions = ", ".join(allowed) or "nothing, it has ended"
+        super().__init__(f"An execution that is {current} cannot become {target}; allowed now: {actions}.")
+        self.current, self.target, self.allowed = current, target, tuple(allowed)
+
+
+class VersionConflict(DomainError):
+    """The execution has moved on since the version that the caller saw."""
+
+    code = ErrorCode.VERSION_CONFLICT
+
+    def __init__(self, execution: ExecutionRecord, expected: int) -> None:
+        super().__init__(f"Expected version {expected}, but the execution is at version {execution.version}.")
+        self.execution = execution
+
+
+class NotSupported(DomainError):
+    """The Temporal server behind us does not offer this."""
+
+    code = ErrorCode.NOT_SUPPORTED
+
+
+class Unavailable(DomainError):
+    """A server behind us does not answer; `retry_after_seconds` says when to try again."""
+
+    code = ErrorCode.UNAVAILABLE
+
+    def __init__(self, message: str, retry_after_seconds: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StartRejected(DomainError):
+    """Temporal refuses this start for good: retrying it would not help."""
+
+    code = ErrorCode.INVALID_INPUT

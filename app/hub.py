@@ -1,0 +1,218 @@
+"""Live delivery: per watched owner one ring of recent events; a subscription is a cursor that pulls."""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
+from uuid import UUID
+
+from app.bus import Bus, Gap
+from app.db import Database
+from app.errors import InvalidInput, Issue, Unavailable
+from app.records import Delivery, decode, encode
+from app.store import events
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 8_192
+RETRY_SECONDS = 0.5
+DOORBELL_GRACE_SECONDS = 0.25
+
+
+def announce(bus: Bus, deliveries: Sequence[Delivery]) -> None:
+    """Ring for committed events: each whole, or its bare position where that exceeds 8 KB."""
+    for delivery in deliveries:
+        text = encode(delivery)
+        if len(text.encode()) > MAX_MESSAGE_BYTES:
+            text = str(delivery.event.position)
+        bus.publish(_channel(delivery.event.owner_id), text)
+
+
+class Feed:
+    """The recent events of one watched owner; `head` is the last position known."""
+
+    def __init__(self, owner: str, ring_events: int) -> None:
+        self.owner = owner
+        self.head = 0
+        self.watchers = 0
+        self.opened = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.ring: deque[Delivery] = deque(maxlen=ring_events)
+
+    def append(self, deliveries: Sequence[Delivery]) -> None:
+        """Take those events that follow the head and wake whoever waits."""
+        before = self.head
+        for delivery in deliveries:
+            if delivery.event.position == self.head + 1:
+                self.ring.append(delivery)
+                self.head += 1
+        if self.head > before:
+            self._wake()
+
+    def restart(self, head: int) -> None:
+        """Go on from a head that is too far ahead for the ring."""
+        self.ring.clear()
+        self.head = head
+        self._wake()
+
+    def since(self, position: int) -> list[Delivery] | None:
+        """The events behind a position; None where the ring no longer has them all."""
+        missing = self.head - position
+        if missing > len(self.ring):
+            return None
+        return [self.ring[-place] for place in range(missing, 0, -1)]
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Hub:
+    """All that one process watches. Use it as an async context manager, inside the bus's."""
+
+    def __init__(
+        self, db: Database, bus: Bus, *, ring_events: int, page_events: int, backstop_seconds: float
+    ) -> None:
+        self.backstop_deliveries = 0
+        self.gaps_filled = 0
+        self._db = db
+        self._bus = bus
+        self._ring_events = ring_events
+        self._page_events = page_events
+        self._backstop_seconds = backstop_seconds
+        self._feeds: dict[str, Feed] = {}
+        self._listeners: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._backstop_task = asyncio.create_task(self._backstop(), name="hub: backstop")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [self._backstop_task, *self._listeners.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def watched_owners(self) -> int:
+        return len(self._feeds)
+
+    async def follow(
+        self, owner: str, after: int | None = None, execution_id: UUID | None = None
+    ) -> AsyncGenerator[Delivery, None]:
+        """An owner's events behind a position (None: from now on), in order and without end.
+
+        Only those of one execution where it is given. A slow reader costs no memory here: what the ring
+        has lost is read from Postgres in pages. Raises InvalidInput for a position that the feed has not
+        reached, and Unavailable.
+        """
+        async with self._watch(owner) as feed:
+            position = feed.head if after is None else after
+            await self._reach(feed, position)
+            while True:
+                changed, head = feed.changed, feed.head
+                batch = feed.since(position)
+                if batch is None:
+                    batch = await self._read(owner, position, execution_id)
+                    # A full page ends at its last event; any other has reached the head at least.
+                    head = batch[-1].event.position if len(batch) == self._page_events else head
+                for delivery in batch:
+                    if execution_id is None or delivery.event.execution_id == execution_id:
+                        yield delivery
+                position = max(position, head, batch[-1].event.position if batch else 0)
+                if position >= feed.head:
+                    await changed.wait()
+
+    @asynccontextmanager
+    async def _watch(self, owner: str) -> AsyncIterator[Feed]:
+        feed = self._feeds.get(owner)
+        if feed is None:
+            feed = self._feeds[owner] = Feed(owner, self._ring_events)
+            self._listeners[owner] = asyncio.create_task(self._listen(feed), name="hub: listen")
+        feed.watchers += 1
+        try:
+            await feed.opened.wait()
+            yield feed
+        finally:
+            feed.watchers -= 1
+            if feed.watchers == 0:
+                del self._feeds[owner]
+                self._listeners.pop(owner).cancel()
+
+    async def _listen(self, feed: Feed) -> None:
+        async with self._bus.subscribe(_channel(feed.owner)) as subscription:
+            await self._open(feed)
+            while True:
+                await self._take(feed, await subscription.get())
+
+    async def _open(self, feed: Feed) -> None:
+        """Find the head, after subscribing: what is committed from then on rings."""
+        while True:
+            try:
+                async with self._db.read() as connection:
+                    feed.restart(await events.head(connection, feed.owner))
+                return feed.opened.set()
+            except Unavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _take(self, feed: Feed, message: str | Gap) -> None:
+        if isinstance(message, Gap) or message.isdigit():
+            behind = isinstance(message, Gap) or int(message) > feed.head
+        else:
+            delivery = decode(message)
+            feed.append([delivery])
+            behind = delivery.event.position > feed.head
+        if behind:
+            await self._fill(feed)
+
+    async def _fill(self, feed: Feed) -> None:
+        """Read what the feed is behind by, once for all its subscribers; the backstop repeats what fails."""
+        try:
+            async with self._db.read() as connection:
+                head = await events.head(connection, feed.owner)
+            if head - feed.head > self._ring_events:
+                return feed.restart(head)
+            while feed.head < head:
+                feed.append(await self._read(feed.owner, feed.head))
+            self.gaps_filled += 1
+        except Unavailable as error:
+            log.warning("Live delivery waits: %s", error.message)
+
+    async def _reach(self, feed: Feed, position: int) -> None:
+        """Make sure of a position ahead of the head: its doorbell may be on the way."""
+        if position > feed.head:
+            await self._fill(feed)
+        if position > feed.head:
+            raise InvalidInput([Issue("/after", "is ahead of the feed: it is not a cursor of yours")])
+
+    async def _read(self, owner: str, position: int, execution_id: UUID | None = None) -> list[Delivery]:
+        async with self._db.read() as connection:
+            return await events.after(connection, owner, position, self._page_events, execution_id)
+
+    async def _backstop(self) -> None:
+        while True:
+            await asyncio.sleep(self._backstop_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            try:
+                await self._catch_up()
+            except Unavailable as error:
+                log.warning("The backstop waits: %s", error.message)
+
+    async def _catch_up(self) -> None:
+        """Compare all heads with Postgres in one query: whatever lags now was lost on the way."""
+        if not self._feeds:
+            return
+        async with self._db.read() as connection:
+            heads = await events.heads(connection, list(self._feeds))
+        await asyncio.sleep(DOORBELL_GRACE_SECONDS)
+        for owner, head in heads.items():
+            feed = self._feeds.get(owner)
+            if feed is not None and feed.opened.is_set() and feed.head < head:
+                self.backstop_deliveries += head - feed.head
+                await self._fill(feed)
+
+
+def _channel(owner: str) -> str:
+    return f"feed:{owner}"

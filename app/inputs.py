@@ -1,0 +1,94 @@
+"""Checks on what callers send, before anything is written: all that is stored must be readable later."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from app.errors import InvalidInput, Issue
+
+MAX_JSON_DEPTH = 64
+MAX_INTEGER = 2**63 - 1
+MAX_NAME_CHARACTERS = 255
+MAX_TEXT_CHARACTERS = 10_000
+
+
+def check(*checks: Iterator[Issue]) -> None:
+    """Raise InvalidInput with every issue that the checks found."""
+    issues = [issue for found in checks for issue in found]
+    if issues:
+        raise InvalidInput(issues)
+
+
+def text(path: str, value: str | None, *, limit: int = MAX_TEXT_CHARACTERS) -> Iterator[Issue]:
+    """Issues of an optional text: its length, and characters that Postgres or UTF-8 refuse."""
+    if value is None:
+        return
+    if len(value) > limit:
+        yield Issue(path, f"must have {limit} characters at most, not {len(value)}")
+    yield from _characters(path, value)
+
+
+def storable(value: str | None, limit: int) -> str | None:
+    """A remark without what Postgres or UTF-8 refuses, cut at the limit: it is kept, never refused."""
+    if value is None:
+        return None
+    return value.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
+
+
+def name(path: str, value: str) -> Iterator[Issue]:
+    """Issues of a name: 1 to 255 printable characters, not only blanks."""
+    if not value.strip():
+        yield Issue(path, "must not be empty")
+    elif not value.isprintable():
+        yield Issue(path, "must be printable characters on one line")
+    else:
+        yield from text(path, value, limit=MAX_NAME_CHARACTERS)
+
+
+def positive(path: str, value: int | None) -> Iterator[Issue]:
+    """Issues of an optional count: it must be above zero."""
+    if value is not None and value <= 0:
+        yield Issue(path, f"must be above 0, not {value}")
+
+
+def json(path: str, value: Any) -> Iterator[Issue]:
+    """Issues of a JSON value, each with its JSON Pointer: depth, numbers and characters."""
+    waiting = [(path, value, 0)]
+    while waiting:
+        place, item, depth = waiting.pop()
+        if depth > MAX_JSON_DEPTH:
+            yield Issue(place[:200], f"is nested deeper than {MAX_JSON_DEPTH} levels")
+            return
+        yield from _scalar(place, item)
+        for key, child in _children(item):
+            yield from _characters(place, key)
+            waiting.append((f"{place}/{_escape(key)}", child, depth + 1))
+
+
+def _children(item: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(item, dict):
+        yield from item.items()
+    elif isinstance(item, list):
+        yield from ((str(index), child) for index, child in enumerate(item))
+
+
+def _scalar(path: str, item: Any) -> Iterator[Issue]:
+    if isinstance(item, str):
+        yield from _characters(path, item)
+    elif isinstance(item, float) and not math.isfinite(item):
+        yield Issue(path, "must be a finite number")
+    elif isinstance(item, int) and abs(item) > MAX_INTEGER:
+        yield Issue(path, "must be an integer of 64 bits at most")
+
+
+def _characters(path: str, value: str) -> Iterator[Issue]:
+    if "\x00" in value:
+        yield Issue(path, "must not contain the NUL character")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        yield Issue(path, "must not contain lone surrogates")
+
+
+def _escape(key: str) -> str:
+    """One reference token of a JSON Pointer (RFC 6901, section 3), readable in UTF-8."""
+    plain = key.encode("utf-8", "replace").decode()
+    return plain[:100].replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,138 @@
+"""The roof: one application out of its parts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypedDict
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+
+from app import hub, playground
+from app.auth import Verifier
+from app.bus import Bus
+from app.db import Database
+from app.errors import ErrorCode, Unavailable
+from app.hub import Hub
+from app.settings import Settings
+from app.temporal import Temporal, connect
+from app.tracker import Tracker
+from resolvers.context import Services
+from schema import schema
+from schema.view import GraphQLView, Options, failure
+
+PATH = "/graphql"
+
+
+class State(TypedDict):
+    """What the lifespan gives to every request."""
+
+    services: Services
+
+
+@asynccontextmanager
+async def services(settings: Settings) -> AsyncIterator[Services]:
+    """The parts of one process, opened and closed in order; none of the servers needs to be up yet."""
+    async with Bus(settings.redis_url, prefix=settings.redis_prefix) as bus:
+        db = Database(
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            statement_timeout_seconds=settings.statement_timeout_seconds,
+            announce=partial(hub.announce, bus),
+        )
+        try:
+            client = await connect(settings.temporal_address, settings.temporal_namespace)
+            async with _hub(settings, db, bus) as live:
+                yield Services(db, bus, live, Temporal(client, settings.temporal_timeout_seconds))
+        finally:
+            await db.close()
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI application of one API replica."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+        async with services(settings) as parts:
+            yield {"services": parts}
+
+    return Starlette(
+        routes=_routes(settings),
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _refused},
+        max_body_size=settings.max_body_bytes,
+    )
+
+
+async def track(settings: Settings) -> None:
+    """Run one tracker until cancelled."""
+    async with services(settings) as parts:
+        tracker = Tracker(
+            parts.db,
+            parts.bus,
+            parts.temporal,
+            follow_limit=settings.follow_limit,
+            poll_seconds=settings.tracker_poll_seconds,
+            start_grace_seconds=settings.start_grace_seconds,
+        )
+        await tracker.run()
+
+
+def _hub(settings: Settings, db: Database, bus: Bus) -> Hub:
+    return Hub(
+        db,
+        bus,
+        ring_events=settings.hub_ring_events,
+        page_events=settings.hub_page_events,
+        backstop_seconds=settings.hub_backstop_seconds,
+    )
+
+
+def _routes(settings: Settings) -> list[BaseRoute]:
+    view = _view(settings)
+    routes: list[BaseRoute] = [
+        Route(PATH, view),
+        WebSocketRoute(PATH, view),
+        Route("/health", _health),
+    ]
+    if settings.playground:
+        routes.append(Mount(f"{PATH}/assets", playground.Assets()))
+    return routes
+
+
+def _view(settings: Settings) -> GraphQLView:
+    verifier = Verifier(
+        settings.jwt_secret.get_secret_value(), settings.jwt_owner_claim, settings.jwt_leeway_seconds
+    )
+    token = settings.playground_token
+    shown = None if token is None else token.get_secret_value()
+    page = playground.page(PATH, shown) if settings.playground else None
+    options = Options(settings.connection_init_timeout_seconds, settings.max_operations_per_socket)
+    return GraphQLView(schema, _services, verifier, page, options)
+
+
+def _services(connection: HTTPConnection) -> Services:
+    found = connection.scope["state"]["services"]
+    assert isinstance(found, Services)
+    return found
+
+
+async def _health(request: Request) -> Response:
+    """200 while Postgres answers, else 503: whether to send this replica traffic."""
+    parts = _services(request)
+    try:
+        await parts.db.ping()
+        database = True
+    except Unavailable:
+        database = False
+    body = {"database": database, "redis": parts.bus.healthy}
+    return Response(orjson.dumps(body), 200 if database else 503, media_type="application/json")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return failure(request, error.status_code, error.detail, ErrorCode.INVALID_INPUT)

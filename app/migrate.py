@@ -1,0 +1,27 @@
+"""The schema of the database: migrated with Alembic."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+import migrations
+
+
+def config(database_url: str) -> Config:
+    """Alembic's configuration for one database."""
+    found = Config()
+    found.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    # ConfigParser takes a percent sign for an interpolation.
+    found.set_main_option("database_url", database_url.replace("%", "%%"))
+    return found
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Bring a database up to a revision. Not to be called where an event loop runs."""
+    command.upgrade(config(database_url), revision)
+
+
+def downgrade(database_url: str, revision: str = "base") -> None:
+    """Take a database back to a revision. Not to be called where an event loop runs."""
+    command.downgrade(config(database_url), revision)

@@ -1,0 +1,123 @@
+"""What the store returns and the resolvers pass on: plain values, read-only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app.tables import EventType, ExecutionStatus, FailureReason
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRecord:
+    id: UUID
+    owner_id: str
+    name: str
+    description: str | None
+    workflow_type: str
+    task_queue: str
+    execution_timeout: int | None
+    created_at: datetime
+    updated_at: datetime
+    archived_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """Why an execution failed; kept as JSON in its row."""
+
+    reason: FailureReason
+    message: str
+    type: str | None = None
+    activity_type: str | None = None
+    stack_trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRecord:
+    """An execution without its `input` and `output`, which are read only when selected."""
+
+    id: UUID
+    owner_id: str
+    workflow_id: UUID
+    status: ExecutionStatus
+    version: int
+    failure: dict[str, Any] | None
+    started_by: str
+    temporal_workflow_id: str
+    temporal_run_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    owner_id: str
+    position: int
+    execution_id: UUID
+    version: int
+    type: EventType
+    status: ExecutionStatus
+    message: str
+    timestamp: datetime
+    actor: str | None
+    details: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event before it has a place: with what it changes on its execution."""
+
+    type: EventType
+    message: str
+    timestamp: datetime
+    status: ExecutionStatus | None = None
+    actor: str | None = None
+    details: Any = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event with its execution as it was then or later: what a subscriber receives."""
+
+    event: EventRecord
+    execution: ExecutionRecord
+
+
+def encode(delivery: Delivery) -> str:
+    """The JSON text of a delivery; `decode` turns it back."""
+    # asyncpg has a UUID class of its own.
+    return orjson.dumps(delivery, default=str).decode()
+
+
+def decode(text: str) -> Delivery:
+    """The delivery in a text that `encode` made."""
+    parts = orjson.loads(text)
+    return Delivery(_event(parts["event"]), _execution(parts["execution"]))
+
+
+def _event(fields: dict[str, Any]) -> EventRecord:
+    fields["execution_id"] = UUID(fields["execution_id"])
+    fields["type"] = EventType(fields["type"])
+    fields["status"] = ExecutionStatus(fields["status"])
+    fields["timestamp"] = _moment(fields["timestamp"])
+    return EventRecord(**fields)
+
+
+def _execution(fields: dict[str, Any]) -> ExecutionRecord:
+    for name in ("id", "workflow_id"):
+        fields[name] = UUID(fields[name])
+    for name in ("created_at", "started_at", "completed_at", "updated_at"):
+        fields[name] = _moment(fields[name])
+    fields["status"] = ExecutionStatus(fields["status"])
+    return ExecutionRecord(**fields)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,73 @@
+"""Everything that can be configured, read once from the environment; units are in the names."""
+
+from functools import partial
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+MINIMUM_SECRET_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """The settings of one process; field `x` is read from the environment variable `X`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    database_url: str = Field(description="postgresql:// address of Postgres")
+    redis_url: str = Field(description="redis:// address of Redis or Valkey")
+    redis_prefix: str = Field("temporal-graphql", description="of the channels: tells two deployments apart")
+    temporal_address: str | None = Field(None, description="host:port of the Temporal frontend")
+    temporal_namespace: str | None = None
+
+    jwt_secret: SecretStr = Field(description="HS256 key, 32 bytes at least")
+    jwt_owner_claim: str = Field("sub", min_length=1, description="the claim that names the owner")
+    jwt_leeway_seconds: float = Field(0.0, ge=0, le=300)
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: str = Field("json", pattern="^(json|text)$")
+    playground: bool = Field(True, description="serve GraphiQL at /graphql to browsers")
+    playground_token: SecretStr | None = Field(None, description="pre-filled in the playground; dev only")
+
+    database_pool_size: Count = 20
+    statement_timeout_seconds: Seconds = 10.0
+    temporal_timeout_seconds: Seconds = 3.0
+    max_body_bytes: Count = 1_000_000
+    max_frame_bytes: Count = 1_048_576
+    connection_init_timeout_seconds: Seconds = 5.0
+    max_operations_per_socket: Count = 50
+    shutdown_timeout_seconds: Seconds = 5.0
+
+    hub_ring_events: Count = Field(1_000, description="recent events kept for each watched owner")
+    hub_page_events: Count = Field(200, description="events read from Postgres at once")
+    hub_backstop_seconds: Seconds = 3.0
+
+    follow_limit: Count = Field(500, description="executions followed by long poll in one tracker")
+    tracker_poll_seconds: Seconds = 1.0
+    start_grace_seconds: Seconds = Field(5.0, description="age at which an unsettled start is taken over")
+
+
+class InvalidSettings(Exception):
+    """The environment is not usable; the message names each variable."""
+
+
+def load() -> Settings:
+    """Read the environment; raises InvalidSettings naming every variable that is missing or wrong."""
+    try:
+        settings = partial(Settings)()
+    except ValidationError as error:
+        raise InvalidSettings("\n".join(map(_explain, error.errors()))) from None
+    if len(settings.jwt_secret.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
+        raise InvalidSettings(f"JWT_SECRET: must have {MINIMUM_SECRET_BYTES} bytes at least")
+    return settings
+
+
+def _explain(error: object) -> str:
+    assert isinstance(error, dict)
+    variable = "_".join(map(str, error["loc"])).upper()
+    return f"{variable}: {'is not set' if error['type'] == 'missing' else error['msg']}"

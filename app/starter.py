@@ -1,0 +1,82 @@
+"""The Temporal half of a start: safe to repeat, by anyone, until it is settled."""
+
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from uuid import UUID
+
+from app.db import Database, Transaction
+from app.errors import StartRejected
+from app.records import Draft, ExecutionRecord, FailureRecord
+from app.store import events, tracking
+from app.store.tracking import StartRequest, Tracked
+from app.tables import EventType, ExecutionStatus, FailureReason
+from app.temporal import NotRunning, Temporal
+
+
+async def start(db: Database, temporal: Temporal, request: StartRequest) -> ExecutionRecord:
+    """Start on Temporal what was inserted PENDING and record it; raises Unavailable, and it stays PENDING."""
+    try:
+        run_id = await temporal.start(request)
+    except StartRejected as error:
+        return await _reject(db, request.execution_id, error.message)
+    execution = await _accept(db, request.execution_id, run_id)
+    if execution.status is ExecutionStatus.CANCELLED and execution.temporal_run_id is None:
+        await _withdraw(db, temporal, request)
+    return execution
+
+
+async def settle(db: Database, temporal: Temporal, execution_id: UUID) -> None:
+    """Finish a start that its API process left unsettled; raises Unavailable."""
+    async with db.read() as connection:
+        request, status = await tracking.start_request(connection, execution_id)
+    if status is ExecutionStatus.PENDING:
+        await start(db, temporal, request)
+    else:
+        await _withdraw(db, temporal, request)
+
+
+async def _accept(db: Database, execution_id: UUID, run_id: str) -> ExecutionRecord:
+    async with db.write() as tx:
+        tracked = await tracking.lock(tx, execution_id)
+        if tracked.execution.status is not ExecutionStatus.PENDING:
+            return tracked.execution
+        return await _record_started(tx, tracked, run_id)
+
+
+async def _record_started(tx: Transaction, tracked: Tracked, run_id: str) -> ExecutionRecord:
+    now = datetime.now(UTC)
+    draft = Draft(
+        EventType.EXECUTION_STARTED, "Started", now, ExecutionStatus.RUNNING, changes={"started_at": now}
+    )
+    # The run's first history event is this start: it is recorded herewith.
+    deliveries = await events.append(
+        tx, tracked.execution, [draft], temporal_run_id=run_id, next_history_event=2, start_unsettled=False
+    )
+    return deliveries[-1].execution
+
+
+async def _reject(db: Database, execution_id: UUID, message: str) -> ExecutionRecord:
+    now = datetime.now(UTC)
+    failure = asdict(FailureRecord(FailureReason.START_REJECTED, message))
+    draft = Draft(
+        EventType.EXECUTION_FAILED,
+        f"Temporal refused the start: {message}",
+        now,
+        ExecutionStatus.FAILED,
+        changes={"failure": failure, "completed_at": now},
+    )
+    async with db.write() as tx:
+        tracked = await tracking.lock(tx, execution_id)
+        await tracking.advance(tx, execution_id, start_unsettled=False)
+        deliveries = await events.append(tx, tracked.execution, [draft])
+    return deliveries[-1].execution if deliveries else tracked.execution
+
+
+async def _withdraw(db: Database, temporal: Temporal, request: StartRequest) -> None:
+    """End on Temporal what was cancelled here while its start was on the way."""
+    reason = "Cancelled before it was started"
+    with suppress(NotRunning):
+        await temporal.terminate(request.temporal_workflow_id, request.owner_id, reason)
+    async with db.write() as tx:
+        await tracking.advance(tx, request.execution_id, start_unsettled=False)

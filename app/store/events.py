@@ -1,0 +1,173 @@
+"""The event log: appended in the transaction that changes the execution, read by position."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col
+
+from app.db import Transaction
+from app.paging import Page, cut
+from app.records import Delivery, Draft, EventRecord, ExecutionRecord
+from app.store import executions
+from app.tables import Execution, ExecutionEvent, ExecutionStatus, Feed
+from app.transitions import OPEN, TERMINAL
+
+COLUMNS: Sequence[Any] = [
+    col(ExecutionEvent.owner_id),
+    col(ExecutionEvent.position),
+    col(ExecutionEvent.execution_id),
+    col(ExecutionEvent.version),
+    col(ExecutionEvent.type),
+    col(ExecutionEvent.status),
+    col(ExecutionEvent.message),
+    col(ExecutionEvent.timestamp),
+    col(ExecutionEvent.actor),
+    col(ExecutionEvent.details),
+]
+
+
+async def append(
+    tx: Transaction, execution: ExecutionRecord, drafts: Sequence[Draft], **changes: Any
+) -> list[Delivery]:
+    """Append events to a locked execution and change it with them; an ended execution takes none.
+
+    `changes` are further columns of the execution. Lock order: execution rows by id, then the feed.
+    """
+    drafts = _until_terminal(execution.status, drafts)
+    if not drafts:
+        return []
+    changed = await _change(tx, execution, drafts, changes)
+    if changed is None:
+        return []
+    last = await _bump(tx, execution.owner_id, len(drafts))
+    rows = _place(execution, drafts, last - len(drafts))
+    await tx.connection.execute(insert(ExecutionEvent), [asdict(row) for row in rows])
+    deliveries = [Delivery(row, changed) for row in rows]
+    tx.deliveries.extend(deliveries)
+    return deliveries
+
+
+async def head(connection: AsyncConnection, owner: str) -> int:
+    """The last position of an owner's feed, 0 before the first event."""
+    query = select(col(Feed.last_position)).where(col(Feed.owner_id) == owner)
+    return (await connection.execute(query)).scalar_one_or_none() or 0
+
+
+async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, int]:
+    """The last positions of several owners' feeds."""
+    query = select(col(Feed.owner_id), col(Feed.last_position)).where(col(Feed.owner_id).in_(owners))
+    return {row.owner_id: row.last_position for row in await connection.execute(query)}
+
+
+async def after(
+    connection: AsyncConnection, owner: str, position: int, limit: int, execution_id: UUID | None = None
+) -> list[Delivery]:
+    """An owner's events behind a position, oldest first, of one execution where it is given."""
+    query = (
+        select(*COLUMNS, *executions.COLUMNS)
+        .join(Execution, col(Execution.id) == col(ExecutionEvent.execution_id))
+        .where(col(ExecutionEvent.owner_id) == owner, col(ExecutionEvent.position) > position)
+    )
+    if execution_id is not None:
+        query = query.where(col(ExecutionEvent.execution_id) == execution_id)
+    rows = (await connection.execute(query.order_by(col(ExecutionEvent.position)).limit(limit))).all()
+    return [_delivery(row) for row in rows]
+
+
+async def history(
+    connection: AsyncConnection, execution: ExecutionRecord, size: int, position: int
+) -> Page[EventRecord]:
+    """A page of one execution's events behind a feed position, oldest first."""
+    query = (
+        select(*COLUMNS)
+        .where(col(ExecutionEvent.execution_id) == execution.id, col(ExecutionEvent.position) > position)
+        .order_by(col(ExecutionEvent.position))
+        .limit(size + 1)
+    )
+    rows = (await connection.execute(query)).all()
+    return cut([EventRecord(*row) for row in rows], size, has_previous=position > 0)
+
+
+async def get(connection: AsyncConnection, execution: ExecutionRecord, version: int) -> EventRecord | None:
+    """The event that made an execution's version, if there is one."""
+    query = select(*COLUMNS).where(
+        col(ExecutionEvent.execution_id) == execution.id, col(ExecutionEvent.version) == version
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else EventRecord(*row)
+
+
+async def last_position(connection: AsyncConnection, execution_id: UUID) -> int:
+    """The feed position of an execution's last event."""
+    query = select(func.max(col(ExecutionEvent.position))).where(
+        col(ExecutionEvent.execution_id) == execution_id
+    )
+    return (await connection.execute(query)).scalar_one() or 0
+
+
+def _until_terminal(status: ExecutionStatus, drafts: Sequence[Draft]) -> list[Draft]:
+    kept: list[Draft] = []
+    for draft in drafts:
+        if status in TERMINAL:
+            break
+        kept.append(draft)
+        status = draft.status or status
+    return kept
+
+
+async def _change(
+    tx: Transaction, execution: ExecutionRecord, drafts: Sequence[Draft], changes: Mapping[str, Any]
+) -> ExecutionRecord | None:
+    """The execution after the drafts; None where it has ended meanwhile, which the row itself decides."""
+    values: dict[str, Any] = dict(changes)
+    for draft in drafts:
+        values.update(draft.changes)
+        if draft.status is not None:
+            values["status"] = draft.status
+    statement = (
+        update(Execution)
+        .where(col(Execution.id) == execution.id, col(Execution.status).in_(OPEN))
+        .values(**values, version=col(Execution.version) + len(drafts), updated_at=func.now())
+        .returning(*executions.COLUMNS)
+    )
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else ExecutionRecord(*row)
+
+
+async def _bump(tx: Transaction, owner: str, count: int) -> int:
+    first = upsert(Feed).values(owner_id=owner, last_position=count)
+    bump = first.on_conflict_do_update(
+        index_elements=[col(Feed.owner_id)], set_={"last_position": col(Feed.last_position) + count}
+    )
+    return (await tx.connection.execute(bump.returning(col(Feed.last_position)))).scalar_one()
+
+
+def _place(execution: ExecutionRecord, drafts: Sequence[Draft], before: int) -> list[EventRecord]:
+    rows, status = [], execution.status
+    for offset, draft in enumerate(drafts, start=1):
+        status = draft.status or status
+        rows.append(
+            EventRecord(
+                owner_id=execution.owner_id,
+                position=before + offset,
+                execution_id=execution.id,
+                version=execution.version + offset,
+                type=draft.type,
+                status=status,
+                message=draft.message,
+                timestamp=draft.timestamp,
+                actor=draft.actor,
+                details=draft.details,
+            )
+        )
+    return rows
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    width = len(COLUMNS)
+    return Delivery(EventRecord(*row[:width]), ExecutionRecord(*row[width:]))

@@ -1,0 +1,92 @@
+"""Workflows in Postgres."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, insert, select, true, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col
+
+from app.auth import Caller
+from app.db import Transaction
+from app.errors import Forbidden, NotFound
+from app.paging import NewestKey, Page, cut
+from app.records import WorkflowRecord
+from app.tables import Workflow
+
+_COLUMNS: Sequence[Any] = [
+    col(Workflow.id),
+    col(Workflow.owner_id),
+    col(Workflow.name),
+    col(Workflow.description),
+    col(Workflow.workflow_type),
+    col(Workflow.task_queue),
+    col(Workflow.execution_timeout),
+    col(Workflow.created_at),
+    col(Workflow.updated_at),
+    col(Workflow.archived_at),
+]
+
+
+def visible(caller: Caller) -> ColumnElement[bool]:
+    """The workflows that the caller may see."""
+    return true() if caller.is_admin else col(Workflow.owner_id) == caller.owner
+
+
+async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
+    """Insert a workflow; `values` are its columns."""
+    result = await tx.connection.execute(insert(Workflow).values(**values).returning(*_COLUMNS))
+    return WorkflowRecord(*result.one())
+
+
+async def get(connection: AsyncConnection, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
+    """One workflow; raises NotFound, or Forbidden where it is another owner's."""
+    result = await connection.execute(select(*_COLUMNS).where(col(Workflow.id) == workflow_id))
+    row = result.one_or_none()
+    if row is None:
+        raise NotFound("workflow", workflow_id)
+    if not caller.may_see(row.owner_id):
+        raise Forbidden("This workflow belongs to another user.")
+    return WorkflowRecord(*row)
+
+
+async def by_ids(
+    connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]
+) -> dict[UUID, WorkflowRecord]:
+    """Those of the workflows that exist and that the caller may see."""
+    result = await connection.execute(
+        select(*_COLUMNS).where(visible(caller), col(Workflow.id).in_(set(ids)))
+    )
+    return {row.id: WorkflowRecord(*row) for row in result}
+
+
+async def newest(
+    connection: AsyncConnection, caller: Caller, size: int, after: NewestKey | None, *, archived: bool
+) -> Page[WorkflowRecord]:
+    """A page of the caller's workflows, newest first."""
+    query = select(*_COLUMNS).where(_listed(caller, archived=archived))
+    key = tuple_(col(Workflow.created_at), col(Workflow.id))
+    if after is not None:
+        query = query.where(key < tuple_(after.created_at, after.id))
+    ordered = query.order_by(col(Workflow.created_at).desc(), col(Workflow.id).desc()).limit(size + 1)
+    rows = (await connection.execute(ordered)).all()
+    return cut([WorkflowRecord(*row) for row in rows], size, has_previous=after is not None)
+
+
+async def count(connection: AsyncConnection, caller: Caller, *, archived: bool) -> int:
+    """How many workflows the caller's list has in all."""
+    query = select(func.count()).select_from(Workflow).where(_listed(caller, archived=archived))
+    return (await connection.execute(query)).scalar_one()
+
+
+async def input_schemas(connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """The input schemas of those workflows that the caller may see."""
+    query = select(col(Workflow.id), col(Workflow.input_schema))
+    rows = await connection.execute(query.where(visible(caller), col(Workflow.id).in_(set(ids))))
+    return {row.id: row.input_schema for row in rows}
+
+
+def _listed(caller: Caller, *, archived: bool) -> ColumnElement[bool]:
+    mine = visible(caller)
+    return mine if archived else mine & col(Workflow.archived_at).is_(None)

@@ -1,0 +1,191 @@
+"""The tables and their closed sets of values; no queries."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Enum,
+    ForeignKey,
+    Index,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy import DateTime as Timestamp
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+
+class ExecutionStatus(StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class ExecutionAction(StrEnum):
+    PAUSE = "PAUSE"
+    RESUME = "RESUME"
+    CANCEL = "CANCEL"
+    TERMINATE = "TERMINATE"
+    COMPLETE = "COMPLETE"
+    FAIL = "FAIL"
+    SIGNAL = "SIGNAL"
+
+
+class FailureReason(StrEnum):
+    APPLICATION = "APPLICATION"
+    TIMED_OUT = "TIMED_OUT"
+    TERMINATED = "TERMINATED"
+    START_REJECTED = "START_REJECTED"
+    LOST = "LOST"
+
+
+class EventType(StrEnum):
+    """Life-cycle events first, then what happened inside the run."""
+
+    EXECUTION_CREATED = "EXECUTION_CREATED"
+    EXECUTION_STARTED = "EXECUTION_STARTED"
+    EXECUTION_UPDATED = "EXECUTION_UPDATED"
+    EXECUTION_PAUSED = "EXECUTION_PAUSED"
+    EXECUTION_RESUMED = "EXECUTION_RESUMED"
+    EXECUTION_CANCEL_REQUESTED = "EXECUTION_CANCEL_REQUESTED"
+    EXECUTION_CONTINUED = "EXECUTION_CONTINUED"
+    EXECUTION_COMPLETED = "EXECUTION_COMPLETED"
+    EXECUTION_FAILED = "EXECUTION_FAILED"
+    EXECUTION_CANCELLED = "EXECUTION_CANCELLED"
+    ACTIVITY_SCHEDULED = "ACTIVITY_SCHEDULED"
+    ACTIVITY_STARTED = "ACTIVITY_STARTED"
+    ACTIVITY_COMPLETED = "ACTIVITY_COMPLETED"
+    ACTIVITY_FAILED = "ACTIVITY_FAILED"
+    ACTIVITY_TIMED_OUT = "ACTIVITY_TIMED_OUT"
+    ACTIVITY_CANCELLED = "ACTIVITY_CANCELLED"
+    TIMER_STARTED = "TIMER_STARTED"
+    TIMER_FIRED = "TIMER_FIRED"
+    TIMER_CANCELLED = "TIMER_CANCELLED"
+    SIGNAL_RECEIVED = "SIGNAL_RECEIVED"
+    UPDATE_ACCEPTED = "UPDATE_ACCEPTED"
+    UPDATE_COMPLETED = "UPDATE_COMPLETED"
+    CHILD_STARTED = "CHILD_STARTED"
+    CHILD_COMPLETED = "CHILD_COMPLETED"
+    CHILD_FAILED = "CHILD_FAILED"
+    CHILD_CANCELLED = "CHILD_CANCELLED"
+
+
+def _one_of(values: type[StrEnum], name: str) -> Any:
+    """A text column with a CHECK: unlike a native enum, it takes a new value without a table rewrite."""
+    known = Enum(values, native_enum=False, length=40, create_constraint=True, name=f"{name}_known")
+    return Column(known, nullable=False)
+
+
+def _timestamp(*, nullable: bool = False) -> Any:
+    return Column(Timestamp(timezone=True), nullable=nullable)
+
+
+def _json(*, nullable: bool = True) -> Any:
+    return Column(JSONB(none_as_null=True), nullable=nullable)
+
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Workflow(SQLModel, table=True):
+    """What one user may start: a Temporal workflow type on a task queue."""
+
+    __tablename__ = "workflow"
+    __table_args__ = (
+        Index("ix_workflow_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
+        CheckConstraint("execution_timeout > 0", name="execution_timeout_positive"),
+    )
+
+    id: UUID = Field(default_factory=uuid4, primary_key=True)
+    owner_id: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    description: str | None = Field(default=None, sa_type=Text)
+    workflow_type: str = Field(sa_type=Text)
+    task_queue: str = Field(sa_type=Text)
+    input_schema: Any = Field(default=None, sa_column=_json())
+    execution_timeout: int | None = Field(default=None, description="seconds")
+    created_at: datetime = Field(sa_column=_timestamp())
+    updated_at: datetime = Field(sa_column=_timestamp())
+    archived_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
+
+
+class Execution(SQLModel, table=True):
+    """One execution as it is now: the projection of its events."""
+
+    __tablename__ = "execution"
+    __table_args__ = (
+        Index("ix_execution_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_execution_open",
+            "created_at",
+            postgresql_where=text("status IN ('PENDING', 'RUNNING', 'PAUSED')"),
+        ),
+        Index("ix_execution_unsettled_start", "created_at", postgresql_where=text("start_unsettled")),
+    )
+
+    id: UUID = Field(default_factory=uuid4, primary_key=True)
+    owner_id: str = Field(sa_type=Text)
+    workflow_id: UUID = Field(sa_column=Column(ForeignKey("workflow.id"), nullable=False, index=True))
+    status: ExecutionStatus = Field(sa_column=_one_of(ExecutionStatus, "status"))
+    version: int = Field(description="grows by one with every event")
+    input: Any = Field(default=None, sa_column=_json())
+    output: Any = Field(default=None, sa_column=_json())
+    failure: Any = Field(default=None, sa_column=_json())
+    started_by: str = Field(sa_type=Text)
+    temporal_workflow_id: str = Field(sa_type=Text, unique=True)
+    temporal_run_id: str | None = Field(default=None, sa_type=Text)
+    next_history_event: int = Field(default=1, description="of the current run: the first id not recorded")
+    start_unsettled: bool = Field(default=True, description="whether Temporal has the start is not known")
+    cancel_requested_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
+    created_at: datetime = Field(sa_column=_timestamp())
+    started_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
+    completed_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
+    updated_at: datetime = Field(sa_column=_timestamp())
+
+
+class ExecutionEvent(SQLModel, table=True):
+    """One change of an execution, at its place in the owner's feed."""
+
+    __tablename__ = "execution_event"
+    __table_args__ = (
+        UniqueConstraint("execution_id", "version"),
+        Index("ix_execution_event_execution_position", "execution_id", "position"),
+    )
+
+    owner_id: str = Field(sa_type=Text, primary_key=True)
+    position: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    execution_id: UUID = Field(sa_column=Column(ForeignKey("execution.id"), nullable=False))
+    version: int
+    type: EventType = Field(sa_column=_one_of(EventType, "type"))
+    status: ExecutionStatus = Field(sa_column=_one_of(ExecutionStatus, "status"))
+    message: str = Field(sa_type=Text)
+    timestamp: datetime = Field(sa_column=_timestamp())
+    actor: str | None = Field(default=None, sa_type=Text)
+    details: Any = Field(default=None, sa_column=_json())
+
+
+class Feed(SQLModel, table=True):
+    """An owner's dense event counter; its row lock orders the owner's transactions."""
+
+    __tablename__ = "feed"
+
+    owner_id: str = Field(sa_type=Text, primary_key=True)
+    last_position: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+METADATA = SQLModel.metadata

@@ -1,0 +1,158 @@
+"""The only calls to Temporal: each with a timeout, its failures translated."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    RequestCancelWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+from temporalio.client import Client
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from app.errors import StartRejected, Unavailable
+from app.history import ACTOR_PREFIX
+from app.store.tracking import StartRequest
+
+LONG_POLL = timedelta(seconds=70)
+MAX_REASON_CHARACTERS = 1_000
+
+_REFUSED = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}
+
+
+class NotRunning(Exception):
+    """Temporal has no open run of that workflow id."""
+
+
+async def connect(address: str | None = None, namespace: str | None = None, *, lazy: bool = True) -> Client:
+    """A client that dials on its first call, or at once unless `lazy`; raises Unavailable then.
+
+    What is not given comes from Temporal's environment configuration (TEMPORAL_ADDRESS,
+    TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, profiles), its defaults last.
+    """
+    config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
+    if address is not None:
+        config["target_host"] = address
+    if namespace is not None:
+        config["namespace"] = namespace
+    config.setdefault("target_host", "localhost:7233")
+    with _translated():
+        return await Client.connect(**config, lazy=lazy)
+
+
+class Temporal:
+    """The calls that the API and the tracker make; each raises Unavailable when Temporal does not answer."""
+
+    def __init__(self, client: Client, timeout_seconds: float) -> None:
+        self._client = client
+        self._timeout = timedelta(seconds=timeout_seconds)
+
+    async def start(self, request: StartRequest) -> str:
+        """Start a workflow once, however often asked, and return its run id; raises StartRejected."""
+        timeout = request.execution_timeout_seconds
+        try:
+            with _translated():
+                handle = await self._client.start_workflow(
+                    request.workflow_type,
+                    args=[] if request.input is None else [request.input],
+                    id=request.temporal_workflow_id,
+                    task_queue=request.task_queue,
+                    execution_timeout=timedelta(seconds=timeout) if timeout else None,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    rpc_timeout=self._timeout,
+                )
+        except WorkflowAlreadyStartedError as error:
+            return error.run_id or await self._run_id(request.temporal_workflow_id)
+        except RPCError as error:
+            raise StartRejected(error.message) from error
+        run_id = handle.first_execution_run_id
+        assert run_id is not None
+        return run_id
+
+    async def cancel(self, workflow_id: str, actor: str, reason: str | None) -> None:
+        """Ask the workflow to cancel itself; raises NotRunning where it has ended."""
+        request = RequestCancelWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+            identity=ACTOR_PREFIX + actor,
+            request_id=str(uuid.uuid4()),
+            reason=(reason or "")[:MAX_REASON_CHARACTERS],
+        )
+        with _translated(), _only_running():
+            await self._client.workflow_service.request_cancel_workflow_execution(
+                request, timeout=self._timeout
+            )
+
+    async def terminate(self, workflow_id: str, actor: str, reason: str) -> None:
+        """End the workflow at once; raises NotRunning where it has ended or never was."""
+        request = TerminateWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+            identity=ACTOR_PREFIX + actor,
+            reason=reason[:MAX_REASON_CHARACTERS],
+        )
+        with _translated(), _only_running():
+            await self._client.workflow_service.terminate_workflow_execution(request, timeout=self._timeout)
+
+    async def history(self, workflow_id: str, run_id: str) -> AsyncIterator[Sequence[HistoryEvent]]:
+        """The pages of one run's history, first to last, waiting for more until the run ends.
+
+        Raises NotRunning where Temporal no longer has the run.
+        """
+        token = b""
+        while True:
+            request = GetWorkflowExecutionHistoryRequest(
+                namespace=self._client.namespace,
+                execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+                next_page_token=token,
+                wait_new_event=True,
+            )
+            with _translated(), _only_running():
+                page = await self._client.workflow_service.get_workflow_execution_history(
+                    request, timeout=LONG_POLL
+                )
+            if page.history.events:
+                yield page.history.events
+            if not page.next_page_token:
+                return
+            token = page.next_page_token
+
+    async def _run_id(self, workflow_id: str) -> str:
+        with _translated():
+            handle = self._client.get_workflow_handle(workflow_id)
+            async for event in handle.fetch_history_events(page_size=1, rpc_timeout=self._timeout):
+                return event.workflow_execution_started_event_attributes.original_execution_run_id
+        raise Unavailable("Temporal gave no history.")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Failures that may pass by themselves become Unavailable; the rest go on as they are."""
+    try:
+        yield
+    except RPCError as error:
+        if error.status in _REFUSED:
+            raise
+        raise Unavailable("Temporal does not answer.", retry_after_seconds=2) from error
+    except RuntimeError as error:
+        # The lazy client's first dial fails with a bare RuntimeError.
+        raise Unavailable("Temporal cannot be reached.", retry_after_seconds=2) from error
+
+
+@contextmanager
+def _only_running() -> Iterator[None]:
+    try:
+        yield
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise NotRunning(error.message) from error
+        raise

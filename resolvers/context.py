@@ -1,0 +1,51 @@
+"""What a resolver is given: the application's parts and the caller, for one operation."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.auth import Caller
+from app.bus import Bus
+from app.db import Database
+from app.errors import NotFound
+from app.hub import Hub
+from app.temporal import Temporal
+from resolvers.loaders import Loaders
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of the application that outlive every request."""
+
+    db: Database
+    bus: Bus
+    hub: Hub
+    temporal: Temporal
+
+
+@dataclass(frozen=True)
+class Context:
+    """One operation: loaders batch within it and never outlive it."""
+
+    services: Services
+    caller: Caller
+    loaders: Loaders
+
+    @property
+    def db(self) -> Database:
+        return self.services.db
+
+
+def context(services: Services, caller: Caller) -> Context:
+    """The context of a new operation."""
+    return Context(services, caller, Loaders(services.db, caller))
+
+
+def parse_id(kind: str, id: str) -> UUID:
+    """The UUID of an object; what is no UUID is nobody's id: raises NotFound."""
+    try:
+        parsed = UUID(id)
+    except ValueError:
+        raise NotFound(kind, id) from None
+    if str(parsed) != id.lower():
+        raise NotFound(kind, id)
+    return parsed

@@ -1,0 +1,211 @@
+"""Failures as data: domain exceptions become members of result unions, or errors with a code."""
+
+import logging
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.extensions import SchemaExtension
+from strawberry.types.field import StrawberryField
+
+from app import errors
+from app.errors import DomainError, ErrorCode
+from app.tables import ExecutionAction, ExecutionStatus
+from schema.info import Info
+from schema.types import Execution
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_CHARACTERS = 500
+
+
+@strawberry.interface(
+    description="Every expected failure of a mutation implements this: a stable `code` and a `message`."
+)
+class Error:
+    code: ErrorCode = strawberry.field(description="The kind of failure; stable.")
+    message: str = strawberry.field(description="What is wrong and the way out, for people.")
+
+
+@strawberry.type(description="Nothing has that id.")
+class NotFoundError(Error):
+    id: strawberry.ID = strawberry.field(description="The id that was asked for.")
+
+
+@strawberry.type(description="The object is another owner's, or the token lacks a scope.")
+class ForbiddenError(Error):
+    required_scope: str | None = strawberry.field(
+        description="The scope that the token lacks; null where the object is another owner's."
+    )
+
+
+@strawberry.type(description="One thing that is wrong with an input.")
+class InputIssue:
+    path: str = strawberry.field(description="JSON Pointer (RFC 6901) into the mutation's input.")
+    message: str = strawberry.field(description="What is wrong there.")
+
+
+@strawberry.type(description="The input breaks a rule; nothing was done.")
+class InvalidInputError(Error):
+    issues: list[InputIssue] = strawberry.field(description="Every violation that was found.")
+
+
+@strawberry.type(description="The execution's present status does not allow this.")
+class InvalidTransitionError(Error):
+    from_: ExecutionStatus = strawberry.field(name="from", description="The status it has.")
+    to: ExecutionStatus = strawberry.field(description="The status that was asked for.")
+    allowed_actions: list[ExecutionAction] = strawberry.field(description="What may be asked of it now.")
+
+
+@strawberry.type(description="The execution has moved on since the version that was expected.")
+class VersionConflictError(Error):
+    execution: Execution = strawberry.field(description="The execution as it is now.")
+
+
+@strawberry.type(description="The idempotency key was used before, for another request.")
+class IdempotencyConflictError(Error):
+    execution: Execution = strawberry.field(description="The execution that the earlier request started.")
+
+
+@strawberry.type(description="A server behind the API does not answer; nothing was changed.")
+class UnavailableError(Error):
+    retry_after: int | None = strawberry.field(
+        description="Seconds after which to try again; null if unknown."
+    )
+
+
+@strawberry.type(description="Too many requests; nothing was changed.")
+class RateLimitedError(Error):
+    retry_after: int = strawberry.field(description="Seconds after which to try again.")
+
+
+class NotFoundHandler(strawberry.ExceptionHandler[errors.NotFound, NotFoundError]):
+    def handle(self, exception: errors.NotFound, *, field: StrawberryField, info: Info) -> NotFoundError:
+        return NotFoundError(code=exception.code, message=exception.message, id=strawberry.ID(exception.id))
+
+
+class ForbiddenHandler(strawberry.ExceptionHandler[errors.Forbidden, ForbiddenError]):
+    def handle(self, exception: errors.Forbidden, *, field: StrawberryField, info: Info) -> ForbiddenError:
+        return ForbiddenError(
+            code=exception.code, message=exception.message, required_scope=exception.required_scope
+        )
+
+
+class InvalidInputHandler(strawberry.ExceptionHandler[errors.InvalidInput, InvalidInputError]):
+    def handle(
+        self, exception: errors.InvalidInput, *, field: StrawberryField, info: Info
+    ) -> InvalidInputError:
+        issues = [InputIssue(path=issue.path, message=issue.message) for issue in exception.issues]
+        return InvalidInputError(code=exception.code, message=exception.message, issues=issues)
+
+
+class InvalidTransitionHandler(strawberry.ExceptionHandler[errors.InvalidTransition, InvalidTransitionError]):
+    def handle(
+        self, exception: errors.InvalidTransition, *, field: StrawberryField, info: Info
+    ) -> InvalidTransitionError:
+        return InvalidTransitionError(
+            code=exception.code,
+            message=exception.message,
+            from_=exception.current,
+            to=exception.target,
+            allowed_actions=list(exception.allowed),
+        )
+
+
+class VersionConflictHandler(strawberry.ExceptionHandler[errors.VersionConflict, VersionConflictError]):
+    def handle(
+        self, exception: errors.VersionConflict, *, field: StrawberryField, info: Info
+    ) -> VersionConflictError:
+        return VersionConflictError(
+            code=exception.code, message=exception.message, execution=Execution.of(exception.execution)
+        )
+
+
+class UnavailableHandler(strawberry.ExceptionHandler[errors.Unavailable, UnavailableError]):
+    def handle(
+        self, exception: errors.Unavailable, *, field: StrawberryField, info: Info
+    ) -> UnavailableError:
+        return UnavailableError(
+            code=exception.code, message=exception.message, retry_after=exception.retry_after_seconds
+        )
+
+
+HANDLERS: list[strawberry.ExceptionHandler[Any, Any]] = [
+    NotFoundHandler(),
+    ForbiddenHandler(),
+    InvalidInputHandler(),
+    InvalidTransitionHandler(),
+    VersionConflictHandler(),
+    UnavailableHandler(),
+]
+
+
+def present(error: GraphQLError) -> GraphQLError:
+    """The error as a client may see it: ours and GraphQL's own with a code, any other masked by an id."""
+    cause = error.original_error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    match cause:
+        case DomainError():
+            return _coded(error, cause.message, cause.code, _extensions(cause))
+        case None | GraphQLError():
+            return _coded(error, _bounded(error.message), ErrorCode.INVALID_INPUT, {})
+        case RecursionError():
+            return _coded(error, "The document is nested too deeply.", ErrorCode.INVALID_INPUT, {})
+        case _:
+            return _masked(error, cause)
+
+
+def _extensions(cause: DomainError) -> dict[str, Any]:
+    match cause:
+        case errors.Forbidden(required_scope=str() as scope):
+            return {"requiredScope": scope}
+        case errors.InvalidInput():
+            return {"issues": [{"path": issue.path, "message": issue.message} for issue in cause.issues]}
+        case errors.Unavailable(retry_after_seconds=int() as seconds):
+            return {"retryAfter": seconds}
+        case _:
+            return {}
+
+
+def _coded(error: GraphQLError, message: str, code: ErrorCode, extensions: dict[str, Any]) -> GraphQLError:
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions={**(error.extensions or {}), "code": code.value, **extensions},
+    )
+
+
+def _masked(error: GraphQLError, cause: Exception | None) -> GraphQLError:
+    error_id = uuid.uuid4().hex
+    log.error("Internal error %s at %s", error_id, error.path, exc_info=cause)
+    return _coded(error, "Internal error.", ErrorCode.INTERNAL, {"errorId": error_id})
+
+
+def _bounded(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE_CHARACTERS else message[:MAX_MESSAGE_CHARACTERS] + "…"
+
+
+class PresentErrors(SchemaExtension):
+    """Presents every error of a result, and of each result of a stream."""
+
+    _streamed = False
+
+    def on_operation(self) -> Iterator[None]:
+        yield
+        if not self._streamed:
+            self._present(self.execution_context.result)
+
+    def on_stream_result(self, result: Any) -> Iterator[None]:
+        self._streamed = True
+        self._present(result)
+        yield
+
+    def _present(self, result: Any) -> None:
+        if result is not None and result.errors:
+            result.errors = [present(error) for error in result.errors]

@@ -1,0 +1,79 @@
+"""The results of mutations: a success, or a failure as data."""
+
+from typing import Annotated, Self
+
+import strawberry
+
+from app.paging import feed_cursor
+from app.records import WorkflowRecord
+from resolvers.executions import Outcome
+from schema.errors import (
+    ForbiddenError,
+    IdempotencyConflictError,
+    InvalidInputError,
+    InvalidTransitionError,
+    NotFoundError,
+    RateLimitedError,
+    UnavailableError,
+    VersionConflictError,
+)
+from schema.types import Execution, Workflow
+
+CURSOR = "The feed's position: subscribe with `after: cursor` and nothing that follows this is missed."
+
+
+@strawberry.type(description="The workflow was registered.")
+class CreateWorkflowSuccess:
+    workflow: Workflow = strawberry.field(description="The new workflow.")
+
+    @classmethod
+    def of(cls, record: WorkflowRecord) -> Self:
+        return cls(workflow=Workflow.of(record))
+
+
+@strawberry.type(description="The execution was accepted; it is PENDING while Temporal does not answer.")
+class StartExecutionSuccess:
+    execution: Execution = strawberry.field(description="The new execution.")
+    cursor: str = strawberry.field(description=CURSOR)
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        return cls(execution=Execution.of(outcome.execution), cursor=feed_cursor(outcome.position))
+
+
+@strawberry.type(
+    description="The cancellation was asked for; the status changes when the workflow has ended."
+)
+class CancelExecutionSuccess:
+    execution: Execution = strawberry.field(description="The execution as it is now.")
+    cursor: str = strawberry.field(description=CURSOR)
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        return cls(execution=Execution.of(outcome.execution), cursor=feed_cursor(outcome.position))
+
+
+CreateWorkflowResult = Annotated[
+    CreateWorkflowSuccess | ForbiddenError | InvalidInputError | RateLimitedError,
+    strawberry.union("CreateWorkflowResult", description="What `createWorkflow` answers."),
+]
+StartExecutionResult = Annotated[
+    StartExecutionSuccess
+    | NotFoundError
+    | ForbiddenError
+    | InvalidInputError
+    | IdempotencyConflictError
+    | RateLimitedError
+    | UnavailableError,
+    strawberry.union("StartExecutionResult", description="What `startExecution` answers."),
+]
+CancelExecutionResult = Annotated[
+    CancelExecutionSuccess
+    | NotFoundError
+    | ForbiddenError
+    | InvalidTransitionError
+    | VersionConflictError
+    | RateLimitedError
+    | UnavailableError,
+    strawberry.union("CancelExecutionResult", description="What `cancelExecution` answers."),
+]

@@ -1,0 +1,79 @@
+"""The root fields of queries."""
+
+from typing import Annotated
+
+import strawberry
+
+from app.records import EventRecord, ExecutionRecord, WorkflowRecord
+from resolvers import events, executions, viewer, workflows
+from resolvers.viewer import NodeRecord
+from schema.info import Info, selects
+from schema.types import (
+    After,
+    Execution,
+    ExecutionConnection,
+    ExecutionEvent,
+    First,
+    Node,
+    Viewer,
+    Workflow,
+    WorkflowConnection,
+)
+
+IncludeArchived = Annotated[
+    bool, strawberry.argument(description="Whether archived workflows are listed too.")
+]
+
+
+@strawberry.type(description="What can be read. Everything needs a token; each user sees their own.")
+class Query:
+    @strawberry.field(description="Who is asking.")
+    def viewer(self, info: Info) -> Viewer:
+        return Viewer.of(viewer.viewer(info.context))
+
+    @strawberry.field(
+        description="Any object by its id. Fails with NOT_FOUND, or FORBIDDEN for another owner's."
+    )
+    async def node(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")]
+    ) -> Node | None:
+        return _node(await viewer.node(info.context, id))
+
+    @strawberry.field(description="One workflow. Fails with NOT_FOUND, or FORBIDDEN for another owner's.")
+    async def workflow(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The workflow's id.")]
+    ) -> Workflow | None:
+        return Workflow.of(await workflows.workflow(info.context, id))
+
+    @strawberry.field(description="The caller's workflows, newest first.")
+    async def workflows(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        include_archived: IncludeArchived = False,
+    ) -> WorkflowConnection:
+        page = await workflows.workflows(info.context, first, after, include_archived=include_archived)
+        return WorkflowConnection.of(page, archived=include_archived)
+
+    @strawberry.field(description="One execution. Fails with NOT_FOUND, or FORBIDDEN for another owner's.")
+    async def execution(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The execution's id.")]
+    ) -> Execution | None:
+        return Execution.of(await executions.execution(info.context, id))
+
+    @strawberry.field(description="The caller's executions, newest first.")
+    async def executions(self, info: Info, first: First = None, after: After = None) -> ExecutionConnection:
+        # Read before the page: what happens in between is then told twice, not never.
+        position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
+        return ExecutionConnection.of(await executions.executions(info.context, first, after), position)
+
+
+def _node(record: NodeRecord) -> Node:
+    match record:
+        case WorkflowRecord():
+            return Workflow.of(record)
+        case ExecutionRecord():
+            return Execution.of(record)
+        case EventRecord():
+            return ExecutionEvent.of(record)

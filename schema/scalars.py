@@ -1,0 +1,50 @@
+"""Our scalars, strict in both directions."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, NewType
+
+import strawberry
+from strawberry.types.scalar import ScalarDefinition
+
+JSON = NewType("JSON", object)
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def serialize_datetime(moment: datetime) -> str:
+    """An aware instant in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_datetime(text: object) -> datetime:
+    """The instant in an RFC 3339 text; raises ValueError for anything else."""
+    if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
+        raise ValueError("expected an RFC 3339 date-time with its offset, such as 2026-01-08T00:00:00.000Z")
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+
+
+def same(value: Any) -> Any:
+    """A JSON value as it is."""
+    return value
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="RFC 3339 instant in UTC, with milliseconds: 2026-01-08T00:00:00.000Z",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
+        serialize=serialize_datetime,
+        parse_value=parse_datetime,
+    ),
+    JSON: strawberry.scalar(
+        name="JSON",
+        description=(
+            "Any JSON value: object, list, string, finite number, boolean or null. "
+            "Nested 64 levels deep at most; integers of 64 bits; no NUL character in strings."
+        ),
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+        serialize=same,
+        parse_value=same,
+    ),
+}

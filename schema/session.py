@@ -1,0 +1,22 @@
+"""What a transport knows of its client: one per HTTP request, one per WebSocket for its whole life."""
+
+from dataclasses import dataclass
+
+from app.auth import Caller, Verifier
+from app.errors import Unauthenticated
+from resolvers.context import Services
+
+
+@dataclass
+class Session:
+    services: Services
+    verifier: Verifier
+    query_token: str | None = None
+    caller: Caller | None = None
+
+    @property
+    def authenticated(self) -> Caller:
+        """The caller; raises Unauthenticated before there is one."""
+        if self.caller is None:
+            raise Unauthenticated("This needs a token.")
+        return self.caller

@@ -1,0 +1,325 @@
+"""The object types. Each field's body is one call to a resolver."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self, cast
+
+import strawberry
+
+from app.auth import Caller
+from app.paging import NewestKey, Page, feed_cursor, newest_cursor
+from app.records import Delivery, EventRecord, ExecutionRecord, WorkflowRecord
+from app.tables import EventType, ExecutionStatus, FailureReason
+from resolvers import events, executions, workflows
+from schema.info import Info
+from schema.scalars import JSON
+
+First = Annotated[
+    int | None, strawberry.argument(description="How many at most: 10 by default, 100 at most.")
+]
+After = Annotated[
+    str | None,
+    strawberry.argument(description="A cursor of the same list: only what follows it is returned."),
+]
+
+
+@strawberry.interface(description="An object with an id of its own; `node(id)` finds it.")
+class Node:
+    id: strawberry.ID = strawberry.field(description="Unique among all nodes, opaque, stable.")
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class PageInfo:
+    has_next_page: bool = strawberry.field(description="Whether more follow this page.")
+    has_previous_page: bool = strawberry.field(description="Whether there are some before this page.")
+    start_cursor: str | None = strawberry.field(
+        description="Cursor of the first item; null on an empty page."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="Cursor of the last item: `after` for the next page; null on an empty page."
+    )
+
+    @classmethod
+    def of(cls, page: Page[Any], cursors: list[str]) -> Self:
+        return cls(
+            has_next_page=page.has_next,
+            has_previous_page=page.has_previous,
+            start_cursor=cursors[0] if cursors else None,
+            end_cursor=cursors[-1] if cursors else None,
+        )
+
+
+@strawberry.type(description="The caller, as their token says.")
+class Viewer:
+    id: strawberry.ID = strawberry.field(description="The owner whose workflows and executions are shown.")
+    scopes: list[str] = strawberry.field(description="What the token allows, sorted.")
+    token_expires_at: datetime | None = strawberry.field(description="When the token expires.")
+
+    @classmethod
+    def of(cls, caller: Caller) -> Self:
+        return cls(
+            id=strawberry.ID(caller.owner), scopes=sorted(caller.scopes), token_expires_at=caller.expires_at
+        )
+
+
+@strawberry.type(
+    description="What a user may start: a Temporal workflow type on a task queue, owned by one user."
+)
+class Workflow(Node):
+    record: strawberry.Private[WorkflowRecord]
+    name: str = strawberry.field(description="For people; 255 characters at most.")
+    description: str | None = strawberry.field(description="For people; null where none was given.")
+    workflow_type: str = strawberry.field(
+        description="Temporal workflow type name, as the workers register it."
+    )
+    task_queue: str = strawberry.field(description="The Temporal task queue that its workers poll.")
+    execution_timeout: int | None = strawberry.field(
+        description="Whole-execution timeout handed to Temporal, in seconds; null means none."
+    )
+    created_at: datetime = strawberry.field(description="When it was registered.")
+    updated_at: datetime = strawberry.field(description="When it was last changed.")
+    archived_at: datetime | None = strawberry.field(
+        description="An archived workflow cannot be started; its executions stay readable. Else null."
+    )
+
+    @strawberry.field(
+        description="JSON Schema (2020-12) that an execution's input must satisfy; null accepts any JSON."
+    )
+    async def input_schema(self, info: Info) -> JSON | None:
+        return cast("JSON | None", await workflows.input_schema(info.context, self.record))
+
+    @classmethod
+    def of(cls, record: WorkflowRecord) -> Self:
+        return cls(
+            record=record,
+            id=strawberry.ID(str(record.id)),
+            name=record.name,
+            description=record.description,
+            workflow_type=record.workflow_type,
+            task_queue=record.task_queue,
+            execution_timeout=record.execution_timeout,
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+            archived_at=record.archived_at,
+        )
+
+
+@strawberry.type(description="A workflow in a list.")
+class WorkflowEdge:
+    cursor: str = strawberry.field(description="Its place in the list: pass it as `after`.")
+    node: Workflow = strawberry.field(description="The workflow.")
+
+
+@strawberry.type(description="A page of workflows.")
+class WorkflowConnection:
+    archived: strawberry.Private[bool]
+    edges: list[WorkflowEdge] = strawberry.field(description="The page's workflows, each with its cursor.")
+    nodes: list[Workflow] = strawberry.field(description="The page's workflows.")
+    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+
+    @strawberry.field(description="How many the list has in all; counted only when selected.")
+    async def total_count(self, info: Info) -> int:
+        return await workflows.workflow_count(info.context, include_archived=self.archived)
+
+    @classmethod
+    def of(cls, page: Page[WorkflowRecord], *, archived: bool) -> Self:
+        nodes = [Workflow.of(record) for record in page.items]
+        cursors = [newest_cursor(NewestKey(record.created_at, record.id)) for record in page.items]
+        edges = [WorkflowEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
+        return cls(archived=archived, edges=edges, nodes=nodes, page_info=PageInfo.of(page, cursors))
+
+
+@strawberry.type(description="Why an execution failed.")
+class ExecutionFailure:
+    reason: FailureReason = strawberry.field(description="The kind of failure.")
+    message: str = strawberry.field(description="What went wrong: the message of the error that was raised.")
+    type: str | None = strawberry.field(description="The error's type name; null where it has none.")
+    activity_type: str | None = strawberry.field(
+        description="The activity that failed; null where it was the workflow itself."
+    )
+    stack_trace: str | None = strawberry.field(description="Where in the worker's code; null where unknown.")
+
+    @classmethod
+    def of(cls, failure: dict[str, Any]) -> Self:
+        return cls(**{**failure, "reason": FailureReason(failure["reason"])})
+
+
+@strawberry.type(description="One run of a workflow, from its start to its end, as it is now.")
+class Execution(Node):
+    record: strawberry.Private[ExecutionRecord]
+    status: ExecutionStatus = strawberry.field(description="Where it stands.")
+    version: int = strawberry.field(
+        description="Grows by one with every event; an older state never overwrites a newer one."
+    )
+    failure: ExecutionFailure | None = strawberry.field(
+        description="Why it failed; null unless it is FAILED."
+    )
+    started_by: str = strawberry.field(description="The `sub` of the token that started it.")
+    temporal_workflow_id: str = strawberry.field(description="Its workflow id on Temporal.")
+    temporal_run_id: str | None = strawberry.field(
+        description=(
+            "The current run on Temporal; null until Temporal has accepted the start. "
+            "Changes on continue-as-new, retry and reset."
+        )
+    )
+    created_at: datetime = strawberry.field(description="When it was accepted here.")
+    started_at: datetime | None = strawberry.field(description="When Temporal started it; null before.")
+    completed_at: datetime | None = strawberry.field(
+        description="When it ended, in whatever way; null before."
+    )
+    updated_at: datetime = strawberry.field(description="When its last event was recorded.")
+
+    @strawberry.field(description="What it was started from.")
+    async def workflow(self, info: Info) -> Workflow:
+        return Workflow.of(await executions.execution_workflow(info.context, self.record))
+
+    @strawberry.field(description="What it was started with; null for no argument. Read only when selected.")
+    async def input(self, info: Info) -> JSON | None:
+        return cast("JSON | None", await executions.execution_input(info.context, self.record))
+
+    @strawberry.field(
+        description="The workflow's result; null before it has completed. Read only when selected."
+    )
+    async def output(self, info: Info) -> JSON | None:
+        return cast("JSON | None", await executions.execution_output(info.context, self.record))
+
+    @strawberry.field(
+        description="Seconds from startedAt to completedAt, or to now while it runs; null before."
+    )
+    def duration(self) -> float | None:
+        if self.started_at is None:
+            return None
+        return ((self.completed_at or datetime.now(UTC)) - self.started_at).total_seconds()
+
+    @strawberry.field(description="Its events, oldest first: the same that the subscriptions deliver.")
+    async def history(
+        self, info: Info, first: First = None, after: After = None
+    ) -> "ExecutionEventConnection":
+        page = await events.history(info.context, self.record, first, after)
+        return ExecutionEventConnection.of(page, self.record)
+
+    @classmethod
+    def of(cls, record: ExecutionRecord) -> Self:
+        return cls(
+            record=record,
+            id=strawberry.ID(str(record.id)),
+            status=record.status,
+            version=record.version,
+            failure=None if record.failure is None else ExecutionFailure.of(record.failure),
+            started_by=record.started_by,
+            temporal_workflow_id=record.temporal_workflow_id,
+            temporal_run_id=record.temporal_run_id,
+            created_at=record.created_at,
+            started_at=record.started_at,
+            completed_at=record.completed_at,
+            updated_at=record.updated_at,
+        )
+
+
+@strawberry.type(description="An execution in a list.")
+class ExecutionEdge:
+    cursor: str = strawberry.field(description="Its place in the list: pass it as `after`.")
+    node: Execution = strawberry.field(description="The execution.")
+
+
+@strawberry.type(description="A page of executions.")
+class ExecutionConnection:
+    feed_cursor: str = strawberry.field(
+        description=(
+            "The feed's position read before the page was: subscribe with `after: feedCursor` "
+            "and nothing falls between."
+        )
+    )
+    edges: list[ExecutionEdge] = strawberry.field(description="The page's executions, each with its cursor.")
+    nodes: list[Execution] = strawberry.field(description="The page's executions.")
+    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+
+    @strawberry.field(description="How many the list has in all; counted only when selected.")
+    async def total_count(self, info: Info) -> int:
+        return await executions.execution_count(info.context)
+
+    @classmethod
+    def of(cls, page: Page[ExecutionRecord], feed_position: int) -> Self:
+        nodes = [Execution.of(record) for record in page.items]
+        cursors = [newest_cursor(NewestKey(record.created_at, record.id)) for record in page.items]
+        edges = [ExecutionEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
+        return cls(
+            feed_cursor=feed_cursor(feed_position),
+            edges=edges,
+            nodes=nodes,
+            page_info=PageInfo.of(page, cursors),
+        )
+
+
+@strawberry.type(description="One change of an execution, or one thing that happened inside its run.")
+class ExecutionEvent(Node):
+    record: strawberry.Private[EventRecord]
+    snapshot: strawberry.Private[ExecutionRecord | None]
+    cursor: str = strawberry.field(
+        description="Its place in the owner's feed: pass it as `after` to a subscription or to `history`."
+    )
+    type: EventType = strawberry.field(description="What happened.")
+    status: ExecutionStatus = strawberry.field(description="The execution's status after this event.")
+    version: int = strawberry.field(description="The execution's version after this event.")
+    message: str = strawberry.field(description="What happened, for people.")
+    timestamp: datetime = strawberry.field(description="When it happened: Temporal's clock inside the run.")
+    actor: str | None = strawberry.field(
+        description="Who caused it: a token's `sub`, or null for the workflow, its workers and Temporal."
+    )
+
+    @strawberry.field(
+        description="Facts of the event, by type: activity type, attempt, failure, signal name and so on."
+    )
+    def details(self) -> JSON | None:
+        return cast("JSON | None", self.record.details)
+
+    @strawberry.field(description="The execution as it is now (never older than this event).")
+    async def execution(self, info: Info) -> Execution:
+        return Execution.of(self.snapshot or await events.event_execution(info.context, self.record))
+
+    @classmethod
+    def of(cls, record: EventRecord, snapshot: ExecutionRecord | None = None) -> Self:
+        return cls(
+            record=record,
+            snapshot=snapshot,
+            id=strawberry.ID(f"{record.execution_id}:{record.version}"),
+            cursor=feed_cursor(record.position),
+            type=record.type,
+            status=record.status,
+            version=record.version,
+            message=record.message,
+            timestamp=record.timestamp,
+            actor=record.actor,
+        )
+
+    @classmethod
+    def delivered(cls, delivery: Delivery) -> Self:
+        return cls.of(delivery.event, delivery.execution)
+
+
+@strawberry.type(description="An event in a list.")
+class ExecutionEventEdge:
+    cursor: str = strawberry.field(description="Its place in the owner's feed: pass it as `after`.")
+    node: ExecutionEvent = strawberry.field(description="The event.")
+
+
+@strawberry.type(description="A page of events.")
+class ExecutionEventConnection:
+    execution: strawberry.Private[ExecutionRecord]
+    edges: list[ExecutionEventEdge] = strawberry.field(description="The page's events, each with its cursor.")
+    nodes: list[ExecutionEvent] = strawberry.field(description="The page's events.")
+    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+
+    @strawberry.field(description="How many the list has in all; counted only when selected.")
+    async def total_count(self, info: Info) -> int:
+        return await events.event_count(info.context, self.execution)
+
+    @classmethod
+    def of(cls, page: Page[EventRecord], execution: ExecutionRecord) -> Self:
+        nodes = [ExecutionEvent.of(record) for record in page.items]
+        edges = [ExecutionEventEdge(cursor=node.cursor, node=node) for node in nodes]
+        return cls(
+            execution=execution,
+            edges=edges,
+            nodes=nodes,
+            page_info=PageInfo.of(page, [node.cursor for node in nodes]),
+        )

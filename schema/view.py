@@ -1,0 +1,184 @@
+"""GraphQL over HTTP: queries, mutations, and subscriptions over SSE and multipart."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.schema.base import BaseSchema
+from strawberry.subscriptions import (
+    GRAPHQL_SSE_PROTOCOL,
+    GRAPHQL_TRANSPORT_WS_PROTOCOL,
+    MULTIPART_SUBSCRIPTION_PROTOCOL,
+)
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+
+from app.auth import Verifier, bearer
+from app.errors import ErrorCode, Unauthenticated
+from resolvers.context import Services
+from schema.session import Session
+from schema.socket import SocketHandler
+
+RESPONSE_TYPE = "application/graphql-response+json"
+PROTOCOLS = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL, MULTIPART_SUBSCRIPTION_PROTOCOL)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the transports are bounded by."""
+
+    connection_init_timeout_seconds: float
+    max_operations_per_socket: int
+
+
+class TextFrames(ASGIWebSocketAdapter):
+    """Sends JSON as text frames: clients cannot parse binary ones."""
+
+    async def send_json(self, message: Any) -> None:
+        await self.ws.send_text(orjson.dumps(message).decode())
+
+
+class GraphQLView(GraphQL[Session, None]):
+    """The endpoint for HTTP and WebSocket; `page` is what a browser's GET gets, None for nothing."""
+
+    websocket_adapter_class = TextFrames
+    graphql_transport_ws_handler_class = SocketHandler
+
+    def __init__(
+        self,
+        schema: BaseSchema,
+        services: Callable[[HTTPConnection], Services],
+        verifier: Verifier,
+        page: Callable[[], Response] | None,
+        options: Options,
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            subscription_protocols=PROTOCOLS,
+            connection_init_wait_timeout=timedelta(seconds=options.connection_init_timeout_seconds),
+            max_subscriptions_per_connection=options.max_operations_per_socket,
+        )
+        self._verifier = verifier
+        self._services = services
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            response = await self._respond(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def get_context(self, request: HTTPConnection, response: Any) -> Session:
+        """The session of a WebSocket, which authenticates in connection_init."""
+        return Session(self._services(request), self._verifier, request.query_params.get("token"))
+
+    async def _respond(self, request: Request) -> Response:
+        if self._page is not None and wants_page(request):
+            return self._page()
+        try:
+            caller = self._verifier.caller(bearer(request.headers.get("authorization", "")))
+            session = Session(self._services(request), self._verifier, caller=caller)
+            return await self.run(request, context=session)
+        except Unauthenticated as error:
+            return failure(request, 401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
+        except HTTPException as error:
+            return failure(request, error.status_code, error.reason, ErrorCode.INVALID_INPUT)
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
+        """The one operation of a request; raises HTTPException for anything else."""
+        transport = self._get_stream_transport_from_headers(request.headers)
+        if request.method == "GET":
+            data = self.parse_query_params(request.query_params)
+        elif is_json(request.content_type or ""):
+            data = self.parse_json(await request.get_body())
+        else:
+            raise HTTPException(415, "Send the content type application/json.")
+        check_request(data)
+        return GraphQLRequestData(
+            query=data.get("query"),
+            variables=data.get("variables"),
+            operation_name=data.get("operationName"),
+            extensions=data.get("extensions"),
+            protocol=transport.protocol if transport else "http",
+        )
+
+    def decode_json(self, data: str | bytes) -> object:
+        return orjson.loads(data)
+
+    def encode_json(self, data: object) -> bytes:
+        return orjson.dumps(data)
+
+    async def get_sub_response(self, request: Request | WebSocket) -> Response:
+        sub_response = await super().get_sub_response(request)
+        sub_response.headers["content-type"] = negotiated(request)
+        return sub_response
+
+    async def process_result(self, request: Any, result: ExecutionResult) -> GraphQLHTTPResponse:
+        """The response; `data` is absent, not null, where nothing was executed."""
+        response = await super().process_result(request, result)
+        if isinstance(result, PreExecutionError):
+            del response["data"]
+        return response
+
+    def create_response(self, response_data: Any, sub_response: Response) -> Response:
+        media_type = sub_response.headers["content-type"]
+        # A request that could not be executed is a 400, which only the newer media type may say.
+        refused = "data" not in response_data and media_type == RESPONSE_TYPE
+        return Response(self.encode_json(response_data), 400 if refused else 200, media_type=media_type)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether this is a browser's GET for a page, not an operation."""
+    return (
+        request.method == "GET"
+        and "text/html" in request.headers.get("accept", "")
+        and "query" not in request.query_params
+    )
+
+
+def negotiated(request: HTTPConnection) -> str:
+    """The media type of the response: the newer one for those who name it, JSON for the rest."""
+    return RESPONSE_TYPE if RESPONSE_TYPE in request.headers.get("accept", "") else "application/json"
+
+
+def failure(
+    request: Request, status: int, message: str, code: ErrorCode, headers: dict[str, str] | None = None
+) -> Response:
+    """A request error as GraphQL over HTTP wants it: JSON, with a code.
+
+    It is always of the newer media type, in which alone a status other than 200 speaks for GraphQL.
+    """
+    body = {"errors": [{"message": message, "extensions": {"code": code}}]}
+    return Response(orjson.dumps(body), status, headers, media_type=RESPONSE_TYPE)
+
+
+def is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def check_request(data: object) -> None:
+    """Raise HTTPException (400) unless the JSON has the shape of a GraphQL request."""
+    if not isinstance(data, dict):
+        raise HTTPException(400, "The body must be a JSON object with a `query`.")
+    for key, kinds, what in _SHAPE:
+        if not isinstance(data.get(key), (*kinds, type(None))):
+            raise HTTPException(400, f"`{key}` must be {what}.")
+
+
+_SHAPE: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    ("query", (str,), "a string"),
+    ("operationName", (str,), "a string or null"),
+    ("variables", (dict,), "an object or null"),
+    ("extensions", (dict,), "an object or null"),
+)

@@ -1,0 +1,137 @@
+"""The servers all tests share: embedded ones, or those the environment names."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+
+import app.worker
+from app import main, migrate, temporal
+from app.servers import Servers, embedded
+from app.settings import Settings
+from resolvers.context import Services
+from tests.client import SECRET, Api, Client, serving
+
+
+@pytest_asyncio.fixture(scope="session")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+    given = {name: os.environ.get(name.upper()) for name in ("database_url", "redis_url", "temporal_address")}
+    async with embedded(tmp_path_factory.mktemp("servers"), durable=False, **given) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def server_database_url(servers: Servers) -> str:
+    return servers.database_url
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    return servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def temporal_address(servers: Servers) -> str:
+    return servers.temporal_address
+
+
+@pytest_asyncio.fixture(scope="session")
+async def template(server_database_url: str) -> AsyncIterator[str]:
+    """A migrated database, from which each test's own is copied."""
+    name = f"template_{secrets.token_hex(4)}"
+    await _administer(server_database_url, f'CREATE DATABASE "{name}"')
+    await asyncio.to_thread(migrate.upgrade, _named(server_database_url, name))
+    yield name
+    await _administer(server_database_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest_asyncio.fixture
+async def database_url(server_database_url: str, template: str) -> AsyncIterator[str]:
+    """A fresh, migrated database of this test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    await _administer(server_database_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield _named(server_database_url, name)
+    await _administer(server_database_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, temporal_address: str) -> Settings:
+    """The settings of this test's processes; alter them with `settings.model_copy(update=...)`."""
+    return Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        # Each test has its own channels, as it has its own database.
+        redis_prefix=f"test-{secrets.token_hex(4)}",
+        temporal_address=temporal_address,
+        temporal_namespace="default",
+        jwt_secret=SecretStr(SECRET),
+        tracker_poll_seconds=0.2,
+        start_grace_seconds=1.0,
+        hub_backstop_seconds=1.0,
+    )
+
+
+@pytest_asyncio.fixture
+async def services(settings: Settings) -> AsyncIterator[Services]:
+    """The parts of one process, without a server or a tracker."""
+    async with main.services(settings) as parts:
+        yield parts
+
+
+@pytest_asyncio.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    """One API replica, listening on a port of its own."""
+    async with serving(settings) as replica:
+        yield replica
+
+
+@pytest_asyncio.fixture
+async def tracker(settings: Settings) -> AsyncIterator[None]:
+    """One tracker, in this process."""
+    task = asyncio.create_task(main.track(settings))
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def worker(temporal_address: str) -> AsyncIterator[str]:
+    """A worker for the examples and the samples; its task queue."""
+    queue = f"tests-{secrets.token_hex(4)}"
+    client = await temporal.connect(temporal_address, "default", lazy=False)
+    task = asyncio.create_task(app.worker.run(client, ["examples", "tests.samples"], queue))
+    yield queue
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest_asyncio.fixture
+async def alice(api: Api) -> AsyncIterator[Client]:
+    """The user whom the tests are about."""
+    async with api.client("alice") as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def bob(api: Api) -> AsyncIterator[Client]:
+    """Another user."""
+    async with api.client("bob") as client:
+        yield client
+
+
+async def _administer(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _named(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
