@@ -32,7 +32,7 @@ class Gap(Enum):
 GAP: Final = Gap.GAP
 
 
-class BusClosedError(Exception):
+class BusClosed(Exception):
     """The bus, or this subscription of it, is closed: nothing will come any more."""
 
 
@@ -75,10 +75,10 @@ class Subscription:
     async def get(self) -> str | Gap:
         """Wait for the next message; `GAP` says that some before it may be missing.
 
-        For one reader at a time. Raises BusClosedError once the bus or the subscription is closed.
+        For one reader at a time. Raises BusClosed once the bus or the subscription is closed.
         """
         if self._ended:
-            raise BusClosedError
+            raise BusClosed
         event = await self._next_event()
         self.taken += 1
         return GAP if isinstance(event, GapEvent) else event.message
@@ -88,7 +88,7 @@ class Subscription:
             return await self._subscriber.get()
         except Unsubscribed:
             self._ended = True
-            raise BusClosedError from None
+            raise BusClosed from None
 
 
 @dataclass(eq=False)
@@ -456,10 +456,10 @@ class Bus:
         """Receive what is published to a channel from now on.
 
         Returns once the server confirmed; when it cannot, after a bounded wait, and `GAP` is the first
-        thing received when it can again. Raises BusClosedError outside the bus's context.
+        thing received when it can again. Raises BusClosed outside the bus's context.
         """
         if not self._running:
-            raise BusClosedError
+            raise BusClosed
         async with AsyncExitStack() as stack:
             subscription = await self._join(stack, self._name(channel))
             await self._wait_until_settled(self._backend.lanes[self._name(channel)])

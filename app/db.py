@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from app.errors import Unavailable
 from app.records import Delivery
 
+Connection = AsyncConnection
 Announce = Callable[[Sequence[Delivery]], None]
 
 

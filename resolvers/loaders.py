@@ -5,15 +5,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from aiodataloader import DataLoader
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import Caller
-from app.db import Database
+from app.db import Connection, Database
 from app.records import ExecutionRecord, WorkflowRecord
 from app.store import executions, workflows
 
 V = TypeVar("V")
-Fetch = Callable[[AsyncConnection, Caller, Sequence[UUID]], Awaitable[dict[UUID, V]]]
+Fetch = Callable[[Connection, Caller, Sequence[UUID]], Awaitable[dict[UUID, V]]]
 
 
 class Loaders:

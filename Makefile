@@ -1,0 +1,53 @@
+# Every target makes what it needs: a fresh clone needs only Python 3.11, pip, make, and for `test` Node 20 and npm.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+CLIENTS := tests/clients/node_modules/.ready
+
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: $(READY) ## run Postgres, Valkey, Temporal, the API, a tracker and the example worker until Ctrl-C
+	@exec $(BIN)/temporal-graphql dev
+
+test: $(READY) $(CLIENTS) ## run all tests against real servers
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## format, lint, types, import contracts, schema snapshot
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/temporal-graphql schema | diff -u schema.graphql - || { echo "schema.graphql is stale: make schema"; exit 1; }
+
+fix: $(READY) ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(READY) ## print the schema into schema.graphql
+	$(BIN)/temporal-graphql schema > schema.graphql
+
+playground: ## build the playground's assets anew from its npm packages
+	npm --prefix playground ci
+	npm --prefix playground run build
+
+lock: $(READY) ## pin every dependency with its hashes
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(LOCK) --extra embedded --output-file requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(LOCK) --extra embedded --group dev --constraint requirements.txt \
+		--output-file requirements-dev.txt pyproject.toml
+
+$(READY): requirements-dev.txt pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(CLIENTS): tests/clients/package-lock.json
+	npm --prefix tests/clients ci --no-audit --no-fund
+	touch $@
+
+.PHONY: help dev test check fix schema playground lock
