@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 
-from app.bus import GAP, Bus, BusClosedError, Gap, Subscription
+from app.bus import GAP, Bus, BusClosed, Gap, Subscription
 from app.servers import Server, valkey
 from tests.eventually import eventually
 
@@ -395,11 +395,11 @@ async def test_closing_ends_the_subscribers(url: str, admin: Redis) -> None:
             bus.publish("b", "x")
             await eventually(lambda: unread._subscriber._queue.qsize() == 1)
 
-        with pytest.raises(BusClosedError):
+        with pytest.raises(BusClosed):
             await ended
         assert await get(unread) == "x"
         for _ in range(2):
-            with pytest.raises(BusClosedError):
+            with pytest.raises(BusClosed):
                 await get(unread)
         assert not bus.connected
         await eventually(lambda: no_channels(admin))
@@ -408,7 +408,7 @@ async def test_closing_ends_the_subscribers(url: str, admin: Redis) -> None:
 async def test_a_bus_that_is_not_open_takes_no_subscriber(url: str) -> None:
     bus = impatient(url)
     for _ in range(2):
-        with pytest.raises(BusClosedError):
+        with pytest.raises(BusClosed):
             await bus.subscribe("a").__aenter__()
         async with bus:
             pass
