@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import orjson
 
@@ -32,9 +33,10 @@ BANNER = """
   Token        {token}
   Files        {data}
 
-  Open the playground (the token is filled in) and paste this, or open its other tabs:
+  Open the playground: the token is filled in, its tabs list, watch and cancel. To start an order, paste:
 
-    query {{ workflows {{ nodes {{ id name }} }} executions {{ totalCount nodes {{ id status }} }} }}
+    mutation {{ startExecution(input: {{ workflowId: "{order_id}" }}) {{
+      ... on StartExecutionSuccess {{ execution {{ id status }} }} ... on Error {{ code message }} }} }}
 
   Ctrl-C stops everything.
 """
@@ -68,11 +70,11 @@ async def run(data: Path) -> None:
     ) as addresses:
         environment, stack = _environment(data, addresses)
         await asyncio.to_thread(migrate.upgrade, addresses.database_url)
-        await seed.register_examples(addresses.database_url, USER)
+        examples = await seed.register_examples(addresses.database_url, USER)
         async with _parts(environment) as parts:
             await _until_ready(int(environment["PORT"]), parts, stopped)
             if not stopped.is_set():
-                with _announced(data, stack):
+                with _announced(data, stack, examples[seed.ORDER]):
                     await _until_stopped(parts, stopped)
 
 
@@ -189,13 +191,15 @@ def _check_alive(parts: list[Part]) -> None:
 
 
 @contextmanager
-def _announced(data: Path, stack: Stack) -> Iterator[None]:
+def _announced(data: Path, stack: Stack, order_id: UUID) -> Iterator[None]:
     """Print the stack, and keep `dev.json` for as long as it runs."""
     file = data / "dev.json"
     _write_private(file, orjson.dumps(stack, option=orjson.OPT_INDENT_2).decode())
     page = stack.graphql_url
     sys.stdout.write(
-        BANNER.format(page=page, graphql_url=page, ws_url=stack.ws_url, token=stack.token, data=data)
+        BANNER.format(
+            page=page, graphql_url=page, ws_url=stack.ws_url, token=stack.token, data=data, order_id=order_id
+        )
     )
     sys.stdout.flush()
     try:

@@ -1,6 +1,7 @@
 """The example workflows, registered for the user of a development stack."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from app.auth import USER_SCOPES, Caller
 from app.db import Database
@@ -9,10 +10,12 @@ from app.store import workflows
 
 TASK_QUEUE = "examples"
 
+ORDER = "OrderWorkflow"
+
 EXAMPLES = (
     (
         "Order",
-        "OrderWorkflow",
+        ORDER,
         "An order: stock, payment, packing, shipping. It needs no input and takes seconds.",
     ),
     ("Payment", "PaymentWorkflow", "A card payment that is declined however often it is tried: it fails."),
@@ -20,18 +23,20 @@ EXAMPLES = (
 )
 
 
-async def register_examples(database_url: str, user: str) -> None:
-    """Register the examples that the user does not have yet; raises Unavailable."""
+async def register_examples(database_url: str, user: str) -> dict[str, UUID]:
+    """Register the examples that the user does not have yet; all their ids by type. Raises Unavailable."""
     db = Database(database_url, pool_size=1, statement_timeout_seconds=10.0, announce=lambda _: None)
     caller = Caller(user, user, frozenset(USER_SCOPES), datetime.now(UTC) + timedelta(hours=1))
     try:
         async with db.read() as connection:
             page = await workflows.newest(connection, caller, MAX_PAGE_SIZE, None, archived=True)
-        known = {record.workflow_type for record in page.items}
+        ids = {record.workflow_type: record.id for record in page.items}
         async with db.write() as tx:
             for name, workflow_type, description in EXAMPLES:
-                if workflow_type not in known:
-                    await workflows.create(tx, _values(user, name, workflow_type, description))
+                if workflow_type not in ids:
+                    created = await workflows.create(tx, _values(user, name, workflow_type, description))
+                    ids[workflow_type] = created.id
+        return ids
     finally:
         await db.close()
 

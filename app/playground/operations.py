@@ -1,7 +1,8 @@
 """The operations that the playground opens with, one tab each; the tests run them all."""
 
 EXECUTIONS = """\
-# Your newest executions. Run it with the button above or Ctrl-Enter.
+# Your newest executions.
+# Run this with the button or Ctrl-Enter.
 query Executions {
   executions(first: 10) {
     totalCount
@@ -24,7 +25,8 @@ query Executions {
 """
 
 WATCH = """\
-# Everything that happens to your executions, live. Leave it running and start one in the next tab.
+# All that happens to your executions, live.
+# Leave it running and start one.
 subscription Watch {
   executionFeed {
     type
@@ -40,7 +42,8 @@ subscription Watch {
 """
 
 WORKFLOWS = """\
-# What you may start: copy an id into the variables of the next tab.
+# What you may start. Copy an id
+# into the variables of the next tab.
 query Workflows {
   workflows {
     nodes {
@@ -55,7 +58,8 @@ query Workflows {
 """
 
 START = """\
-# Start a workflow; its id goes into the variables below. `input` may be left out.
+# Start a workflow: its id goes into the
+# variables below. `input` may be left out.
 mutation Start($workflowId: ID!, $input: JSON) {
   startExecution(input: { workflowId: $workflowId, input: $input }) {
     __typename
@@ -99,7 +103,8 @@ query History($id: ID!) {
 """
 
 FOLLOW = """\
-# One execution: what has happened, then live, to its end.
+# One execution: what has happened,
+# then live, to its end.
 subscription Follow($id: ID!) {
   executionEvents(executionId: $id) {
     type
