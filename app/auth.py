@@ -66,7 +66,7 @@ class Verifier:
             return _caller(claims, self.owner_claim)
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("The token has expired.") from error
-        except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
+        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, OSError) as error:
             raise Unauthenticated("The token is not valid.") from error
 
 

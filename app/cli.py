@@ -5,7 +5,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ from app.worker import WorkerError
 from schema import sdl
 
 DEFAULT_DATA = Path(".data")
+
+
+class Server(uvicorn.Server):
+    """Ends with code 0 when it is told to end: uvicorn's own would raise the signal again after draining."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 def run() -> None:
@@ -90,7 +101,7 @@ def _serve(_: argparse.Namespace) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(found.shutdown_timeout_seconds),
     )
-    uvicorn.Server(config).run()
+    Server(config).run()
 
 
 def _track(_: argparse.Namespace) -> None:

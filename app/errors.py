@@ -102,6 +102,19 @@ class VersionConflict(DomainError):
         self.execution = execution
 
 
+class CursorExpired(DomainError):
+    """The events behind a cursor are pruned; `head` is the feed's present position."""
+
+    code = ErrorCode.CURSOR_EXPIRED
+
+    def __init__(self, head: int) -> None:
+        super().__init__(
+            "The events behind this cursor are no longer kept. Read the lists anew and go on from the cursor "
+            "in `extensions.cursor`."
+        )
+        self.head = head
+
+
 class NotSupported(DomainError):
     """The Temporal server behind us does not offer this."""
 

@@ -5,7 +5,7 @@ this version does not know is left out too, so a newer server never stops the tr
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -69,11 +69,13 @@ _WRAPPERS = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One history event read: what to record, if anything, and the run that carries on, if one does."""
+    """One history event read: what to record, if anything, and where the execution goes on, if elsewhere."""
 
     event_id: int
     draft: Draft | None = None
     next_run_id: str | None = None
+    next_event_id: int = 1
+    terminated: bool = False
 
 
 @dataclass
@@ -140,7 +142,7 @@ class Transcript:
     def _execution_terminated(self, event: HistoryEvent) -> Step:
         facts = event.workflow_execution_terminated_event_attributes
         message = _line("Terminated", facts.reason)
-        return _closed(
+        step = _closed(
             event,
             EventType.EXECUTION_FAILED,
             ExecutionStatus.FAILED,
@@ -149,6 +151,7 @@ class Transcript:
             actor=_actor(facts.identity),
             failure=FailureRecord(FailureReason.TERMINATED, message),
         )
+        return replace(step, terminated=True)
 
     def _execution_cancelled(self, event: HistoryEvent) -> Step:
         return _closed(event, EventType.EXECUTION_CANCELLED, ExecutionStatus.CANCELLED, "Cancelled", "")

@@ -6,29 +6,22 @@ import random
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
 
+from app import doorbells
 from app.bus import Bus, Gap
 from app.db import Database
 from app.errors import InvalidInput, Issue, Unavailable
-from app.records import Delivery, decode, encode
+from app.metrics import Metrics
+from app.records import Delivery, decode
 from app.store import events
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 8_192
 RETRY_SECONDS = 0.5
 DOORBELL_GRACE_SECONDS = 0.25
-
-
-def announce(bus: Bus, deliveries: Sequence[Delivery]) -> None:
-    """Ring for committed events: each whole, or its bare position where that exceeds 8 KB."""
-    for delivery in deliveries:
-        text = encode(delivery)
-        if len(text.encode()) > MAX_MESSAGE_BYTES:
-            text = str(delivery.event.position)
-        bus.publish(_channel(delivery.event.owner_id), text)
 
 
 class Feed:
@@ -58,12 +51,12 @@ class Feed:
         self.head = head
         self._wake()
 
-    def since(self, position: int) -> list[Delivery] | None:
-        """The events behind a position; None where the ring no longer has them all."""
+    def since(self, position: int, limit: int) -> list[Delivery] | None:
+        """The first events behind a position; None where the ring no longer has them all."""
         missing = self.head - position
         if missing > len(self.ring):
             return None
-        return [self.ring[-place] for place in range(missing, 0, -1)]
+        return [self.ring[-place] for place in range(missing, max(missing - limit, 0), -1)]
 
     def _wake(self) -> None:
         self.changed.set()
@@ -74,12 +67,18 @@ class Hub:
     """All that one process watches. Use it as an async context manager, inside the bus's."""
 
     def __init__(
-        self, db: Database, bus: Bus, *, ring_events: int, page_events: int, backstop_seconds: float
+        self,
+        db: Database,
+        bus: Bus,
+        metrics: Metrics,
+        *,
+        ring_events: int,
+        page_events: int,
+        backstop_seconds: float,
     ) -> None:
-        self.backstop_deliveries = 0
-        self.gaps_filled = 0
         self._db = db
         self._bus = bus
+        self._metrics = metrics
         self._ring_events = ring_events
         self._page_events = page_events
         self._backstop_seconds = backstop_seconds
@@ -97,34 +96,40 @@ class Hub:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
-    def watched_owners(self) -> int:
-        return len(self._feeds)
+    def watched_owners(self) -> Sequence[str]:
+        """The owners whose feeds are watched now."""
+        return list(self._feeds)
 
     async def follow(
         self, owner: str, after: int | None = None, execution_id: UUID | None = None
-    ) -> AsyncGenerator[Delivery, None]:
-        """An owner's events behind a position (None: from now on), in order and without end.
+    ) -> AsyncGenerator[list[Delivery], None]:
+        """An owner's events behind a position (None: from now on), in order and without end, in batches.
 
         Only those of one execution where it is given. A slow reader costs no memory here: what the ring
         has lost is read from Postgres in pages. Raises InvalidInput for a position that the feed has not
-        reached, and Unavailable.
+        reached, CursorExpired for one whose events are pruned, and Unavailable.
         """
         async with self._watch(owner) as feed:
             position = feed.head if after is None else after
             await self._reach(feed, position)
             while True:
                 changed, head = feed.changed, feed.head
-                batch = feed.since(position)
+                batch = feed.since(position, self._page_events)
                 if batch is None:
                     batch = await self._read(owner, position, execution_id)
                     # A full page ends at its last event; any other has reached the head at least.
-                    head = batch[-1].event.position if len(batch) == self._page_events else head
-                for delivery in batch:
-                    if execution_id is None or delivery.event.execution_id == execution_id:
-                        yield delivery
-                position = max(position, head, batch[-1].event.position if batch else 0)
+                    full = len(batch) == self._page_events
+                    position = batch[-1].event.position if full else max(head, position)
+                if chosen := _of(batch, execution_id):
+                    yield chosen
+                position = max(position, batch[-1].event.position if batch else 0)
                 if position >= feed.head:
                     await changed.wait()
+
+    def observe(self, delivery: Delivery) -> None:
+        """Note that an event was handed to a subscriber's socket."""
+        lag = datetime.now(UTC) - delivery.event.recorded_at
+        self._metrics.delivery_lag_seconds.observe(lag.total_seconds())
 
     @asynccontextmanager
     async def _watch(self, owner: str) -> AsyncIterator[Feed]:
@@ -133,17 +138,20 @@ class Hub:
             feed = self._feeds[owner] = Feed(owner, self._ring_events)
             self._listeners[owner] = asyncio.create_task(self._listen(feed), name="hub: listen")
         feed.watchers += 1
+        self._metrics.subscriptions.inc()
         try:
             await feed.opened.wait()
             yield feed
         finally:
             feed.watchers -= 1
+            self._metrics.subscriptions.dec()
             if feed.watchers == 0:
                 del self._feeds[owner]
                 self._listeners.pop(owner).cancel()
+            self._metrics.watched_owners.set(len(self._feeds))
 
     async def _listen(self, feed: Feed) -> None:
-        async with self._bus.subscribe(_channel(feed.owner)) as subscription:
+        async with self._bus.subscribe(doorbells.feed(feed.owner)) as subscription:
             await self._open(feed)
             while True:
                 await self._take(feed, await subscription.get())
@@ -153,7 +161,7 @@ class Hub:
         while True:
             try:
                 async with self._db.read() as connection:
-                    feed.restart(await events.head(connection, feed.owner))
+                    feed.restart((await events.bounds(connection, feed.owner)).head)
                 return feed.opened.set()
             except Unavailable:
                 await asyncio.sleep(RETRY_SECONDS)
@@ -172,12 +180,12 @@ class Hub:
         """Read what the feed is behind by, once for all its subscribers; the backstop repeats what fails."""
         try:
             async with self._db.read() as connection:
-                head = await events.head(connection, feed.owner)
+                head = (await events.bounds(connection, feed.owner)).head
             if head - feed.head > self._ring_events:
                 return feed.restart(head)
             while feed.head < head:
                 feed.append(await self._read(feed.owner, feed.head))
-            self.gaps_filled += 1
+            self._metrics.gaps_filled.inc()
         except Unavailable as error:
             log.warning("Live delivery waits: %s", error.message)
 
@@ -196,6 +204,7 @@ class Hub:
         while True:
             await asyncio.sleep(self._backstop_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             try:
+                doorbells.tell_watched(self._bus, self.watched_owners)
                 await self._catch_up()
             except Unavailable as error:
                 log.warning("The backstop waits: %s", error.message)
@@ -210,9 +219,11 @@ class Hub:
         for owner, head in heads.items():
             feed = self._feeds.get(owner)
             if feed is not None and feed.opened.is_set() and feed.head < head:
-                self.backstop_deliveries += head - feed.head
+                self._metrics.backstop_deliveries.inc(head - feed.head)
                 await self._fill(feed)
 
 
-def _channel(owner: str) -> str:
-    return f"feed:{owner}"
+def _of(batch: list[Delivery], execution_id: UUID | None) -> list[Delivery]:
+    if execution_id is None:
+        return batch
+    return [delivery for delivery in batch if delivery.event.execution_id == execution_id]

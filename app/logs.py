@@ -7,8 +7,12 @@ from datetime import UTC, datetime
 import orjson
 
 MAX_MESSAGE_CHARACTERS = 2_000
+MAX_TRACE_CHARACTERS = 20_000
 
-_TOKEN = re.compile(r"((?:token=|bearer[ +]|\bey[\w-]{8,}\.)[^\s\"'&]*)", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"(?:token=|bearer(?:[ +]|%20)|(?:(?<![\w-])|%[0-9a-f]{2})ey[\w-]{8,}+\.)[^\s\"'&]*", re.IGNORECASE
+)
+_LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 class Format(logging.Formatter):
@@ -21,16 +25,18 @@ class Format(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = redact(record.getMessage())[:MAX_MESSAGE_CHARACTERS]
         trace = redact(self.formatException(record.exc_info)) if record.exc_info else ""
+        trace = trace[-MAX_TRACE_CHARACTERS:]
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         if not self._as_json:
+            message = _LINE_BREAKS.sub(" ", message)
             return f"{moment[11:23]} {record.levelname:7} {record.name}: {message}{trace and chr(10) + trace}"
         entry = {"time": moment, "level": record.levelname, "logger": record.name, "message": message}
         return orjson.dumps({**entry, "trace": trace} if trace else entry).decode()
 
 
 def redact(text: str) -> str:
-    """The text without anything that looks like a token."""
-    return _TOKEN.sub("[token]", text)
+    """The text without anything that looks like a token, and without what UTF-8 refuses."""
+    return _TOKEN.sub("[token]", text).encode("utf-8", "replace").decode()
 
 
 def configure(level: str, format: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import TypedDict
 
@@ -12,14 +13,17 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
-from app import hub, playground
+from app import doorbells, playground
 from app.auth import Verifier
 from app.bus import Bus
+from app.codec import RemoteCodec
 from app.db import Database
 from app.errors import ErrorCode, Unavailable
 from app.hub import Hub
+from app.metrics import CONTENT_TYPE, Metrics
 from app.settings import Settings
 from app.temporal import Temporal, connect
+from app.tracker import Options as TrackerOptions
 from app.tracker import Tracker
 from resolvers.context import Services
 from schema import schema
@@ -37,17 +41,20 @@ class State(TypedDict):
 @asynccontextmanager
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """The parts of one process, opened and closed in order; none of the servers needs to be up yet."""
+    metrics = Metrics()
     async with Bus(settings.redis_url, prefix=settings.redis_prefix) as bus:
         db = Database(
             settings.database_url,
             pool_size=settings.database_pool_size,
             statement_timeout_seconds=settings.statement_timeout_seconds,
-            announce=partial(hub.announce, bus),
+            announce=partial(doorbells.announce, bus),
         )
         try:
-            client = await connect(settings.temporal_address, settings.temporal_namespace)
-            async with _hub(settings, db, bus) as live:
-                yield Services(db, bus, live, Temporal(client, settings.temporal_timeout_seconds))
+            client = await connect(
+                settings.temporal_address, settings.temporal_namespace, codec=_codec(settings)
+            )
+            async with _hub(settings, db, bus, metrics) as live:
+                yield Services(db, bus, live, Temporal(client, settings.temporal_timeout_seconds), metrics)
         finally:
             await db.close()
 
@@ -71,24 +78,43 @@ def create_app(settings: Settings) -> Starlette:
 async def track(settings: Settings) -> None:
     """Run one tracker until cancelled."""
     async with services(settings) as parts:
-        tracker = Tracker(
-            parts.db,
-            parts.bus,
-            parts.temporal,
-            follow_limit=settings.follow_limit,
-            poll_seconds=settings.tracker_poll_seconds,
-            start_grace_seconds=settings.start_grace_seconds,
-        )
-        await tracker.run()
+        await Tracker(parts.db, parts.bus, parts.temporal, _tracker_options(settings)).run()
 
 
-def _hub(settings: Settings, db: Database, bus: Bus) -> Hub:
+def _hub(settings: Settings, db: Database, bus: Bus, metrics: Metrics) -> Hub:
     return Hub(
         db,
         bus,
+        metrics,
         ring_events=settings.hub_ring_events,
         page_events=settings.hub_page_events,
         backstop_seconds=settings.hub_backstop_seconds,
+    )
+
+
+def _codec(settings: Settings) -> RemoteCodec | None:
+    endpoint, auth = settings.temporal_codec_endpoint, settings.temporal_codec_auth
+    if endpoint is None:
+        return None
+    return RemoteCodec(
+        endpoint,
+        settings.temporal_namespace or "default",
+        None if auth is None else auth.get_secret_value(),
+        settings.temporal_timeout_seconds,
+    )
+
+
+def _tracker_options(settings: Settings) -> TrackerOptions:
+    days = settings.event_retention_days
+    return TrackerOptions(
+        follow_limit=settings.follow_limit,
+        poll_seconds=settings.tracker_poll_seconds,
+        alive_seconds=settings.tracker_alive_seconds,
+        start_grace_seconds=settings.start_grace_seconds,
+        sweep_overlap_seconds=settings.sweep_overlap_seconds,
+        reconcile_after_seconds=settings.reconcile_after_seconds,
+        lost_after_seconds=settings.lost_after_seconds,
+        event_retention=None if days is None else timedelta(days=days),
     )
 
 
@@ -99,6 +125,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         WebSocketRoute(PATH, view),
         Route("/health", _health),
     ]
+    if settings.metrics:
+        routes.append(Route("/metrics", _metrics))
     if settings.playground:
         routes.append(Mount(f"{PATH}/assets", playground.Assets()))
     return routes
@@ -131,6 +159,10 @@ async def _health(request: Request) -> Response:
         database = False
     body = {"database": database, "redis": parts.bus.healthy}
     return Response(orjson.dumps(body), 200 if database else 503, media_type="application/json")
+
+
+async def _metrics(request: Request) -> Response:
+    return Response(_services(request).metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def _refused(request: Request, error: Exception) -> Response:

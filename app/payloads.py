@@ -49,4 +49,4 @@ def storable(decoded: Any) -> bool:
 
 
 def _sealed(encoding: str, data: bytes) -> dict[str, Any]:
-    return {"encoding": encoding, "size": len(data)}
+    return {"encoding": inputs.storable(encoding, inputs.MAX_NAME_CHARACTERS), "size": len(data)}

@@ -67,6 +67,7 @@ class EventRecord:
     timestamp: datetime
     actor: str | None
     details: Any
+    recorded_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +98,20 @@ def encode(delivery: Delivery) -> str:
 
 
 def decode(text: str) -> Delivery:
-    """The delivery in a text that `encode` made."""
-    parts = orjson.loads(text)
-    return Delivery(_event(parts["event"]), _execution(parts["execution"]))
+    """The delivery in a text that `encode` made; raises ValueError for any other, an older version's too."""
+    try:
+        parts = orjson.loads(text)
+        return Delivery(_event(parts["event"]), _execution(parts["execution"]))
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError("not a delivery") from error
 
 
 def _event(fields: dict[str, Any]) -> EventRecord:
     fields["execution_id"] = UUID(fields["execution_id"])
     fields["type"] = EventType(fields["type"])
     fields["status"] = ExecutionStatus(fields["status"])
-    fields["timestamp"] = _moment(fields["timestamp"])
+    for name in ("timestamp", "recorded_at"):
+        fields[name] = _moment(fields[name])
     return EventRecord(**fields)
 
 

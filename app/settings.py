@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 
 MINIMUM_SECRET_BYTES = 32
@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     redis_prefix: str = Field("temporal-graphql", description="of the channels: tells two deployments apart")
     temporal_address: str | None = Field(None, description="host:port of the Temporal frontend")
     temporal_namespace: str | None = None
+    temporal_codec_endpoint: str | None = Field(None, description="address of a payload codec server")
+    temporal_codec_auth: SecretStr | None = Field(None, description="the Authorization header sent to it")
 
     jwt_secret: SecretStr = Field(description="HS256 key, 32 bytes at least")
     jwt_owner_claim: str = Field("sub", min_length=1, description="the claim that names the owner")
@@ -31,6 +33,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: str = Field("json", pattern="^(json|text)$")
+    metrics: bool = Field(False, description="serve /metrics, for Prometheus, to whoever reaches the port")
     playground: bool = Field(True, description="serve GraphiQL at /graphql to browsers")
     playground_token: SecretStr | None = Field(None, description="pre-filled in the playground; dev only")
 
@@ -47,9 +50,20 @@ class Settings(BaseSettings):
     hub_page_events: Count = Field(200, description="events read from Postgres at once")
     hub_backstop_seconds: Seconds = 3.0
 
+    event_retention_days: float | None = Field(
+        None, gt=0, description="after which events are pruned; none: never"
+    )
     follow_limit: Count = Field(500, description="executions followed by long poll in one tracker")
     tracker_poll_seconds: Seconds = 1.0
+    tracker_alive_seconds: Seconds = Field(
+        4.0, description="after which a silent tracker's work is taken over"
+    )
     start_grace_seconds: Seconds = Field(5.0, description="age at which an unsettled start is taken over")
+    sweep_overlap_seconds: Seconds = Field(10.0, description="how late Temporal's visibility may be")
+    reconcile_after_seconds: Seconds = Field(
+        300.0, description="after which an open execution is asked about"
+    )
+    lost_after_seconds: Seconds = Field(60.0, description="age before which a missing run is not yet LOST")
 
 
 class InvalidSettings(Exception):

@@ -135,6 +135,11 @@ class Execution(SQLModel, table=True):
             "created_at",
             postgresql_where=text("status IN ('PENDING', 'RUNNING', 'PAUSED')"),
         ),
+        Index(
+            "ix_execution_unconfirmed",
+            "confirmed_at",
+            postgresql_where=text("status IN ('PENDING', 'RUNNING', 'PAUSED')"),
+        ),
         Index("ix_execution_unsettled_start", "created_at", postgresql_where=text("start_unsettled")),
     )
 
@@ -151,6 +156,10 @@ class Execution(SQLModel, table=True):
     temporal_run_id: str | None = Field(default=None, sa_type=Text)
     next_history_event: int = Field(default=1, description="of the current run: the first id not recorded")
     start_unsettled: bool = Field(default=True, description="whether Temporal has the start is not known")
+    tracker_id: UUID | None = Field(default=None, description="who follows it, while that tracker lives")
+    confirmed_at: datetime = Field(
+        sa_column=_timestamp(), description="when Temporal was last asked about it"
+    )
     cancel_requested_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
     created_at: datetime = Field(sa_column=_timestamp())
     started_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
@@ -177,6 +186,7 @@ class ExecutionEvent(SQLModel, table=True):
     timestamp: datetime = Field(sa_column=_timestamp())
     actor: str | None = Field(default=None, sa_type=Text)
     details: Any = Field(default=None, sa_column=_json())
+    recorded_at: datetime = Field(sa_column=_timestamp())
 
 
 class Feed(SQLModel, table=True):
@@ -186,6 +196,27 @@ class Feed(SQLModel, table=True):
 
     owner_id: str = Field(sa_type=Text, primary_key=True)
     last_position: int = Field(sa_column=Column(BigInteger, nullable=False))
+    pruned_through: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+
+
+class Tracker(SQLModel, table=True):
+    """A tracker that lives: its hold on executions ends with `alive_until`."""
+
+    __tablename__ = "tracker"
+
+    id: UUID = Field(primary_key=True)
+    alive_until: datetime = Field(sa_column=_timestamp())
+
+
+class Sweep(SQLModel, table=True):
+    """How far a kind of sweep has come, and which tracker does it."""
+
+    __tablename__ = "sweep"
+
+    name: str = Field(sa_type=Text, primary_key=True)
+    holder: UUID
+    held_until: datetime = Field(sa_column=_timestamp())
+    watermark: datetime = Field(sa_column=_timestamp())
 
 
 METADATA = SQLModel.metadata

@@ -3,26 +3,37 @@
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
+    ListWorkflowExecutionsRequest,
     RequestCancelWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
 )
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from app.codec import decode_events
 from app.errors import StartRejected, Unavailable
 from app.history import ACTOR_PREFIX
 from app.store.tracking import StartRequest
 
+# Every workflow id of ours begins with it: visibility can tell them from others'.
+WORKFLOW_ID_PREFIX = "temporal-graphql-"
+PAGE = 1_000
 LONG_POLL = timedelta(seconds=70)
 MAX_REASON_CHARACTERS = 1_000
 
@@ -30,10 +41,40 @@ _REFUSED = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND, RPCStatusCo
 
 
 class NotRunning(Exception):
-    """Temporal has no open run of that workflow id."""
+    """Temporal has no such run, or no open one."""
 
 
-async def connect(address: str | None = None, namespace: str | None = None, *, lazy: bool = True) -> Client:
+@dataclass(frozen=True)
+class Description:
+    """How far a run's history goes, and whether it is paused."""
+
+    history_length: int
+    paused: bool
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The run that replaces another, and its first event that is not a copy."""
+
+    run_id: str
+    first_new_event: int
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A workflow that has closed."""
+
+    workflow_id: str
+    closed_at: datetime
+
+
+async def connect(
+    address: str | None = None,
+    namespace: str | None = None,
+    *,
+    codec: PayloadCodec | None = None,
+    lazy: bool = True,
+) -> Client:
     """A client that dials on its first call, or at once unless `lazy`; raises Unavailable then.
 
     What is not given comes from Temporal's environment configuration (TEMPORAL_ADDRESS,
@@ -45,8 +86,9 @@ async def connect(address: str | None = None, namespace: str | None = None, *, l
     if namespace is not None:
         config["namespace"] = namespace
     config.setdefault("target_host", "localhost:7233")
+    converter = replace(DataConverter.default, payload_codec=codec)
     with _translated():
-        return await Client.connect(**config, lazy=lazy)
+        return await Client.connect(**config, data_converter=converter, lazy=lazy)
 
 
 class Temporal:
@@ -103,10 +145,45 @@ class Temporal:
         with _translated(), _only_running():
             await self._client.workflow_service.terminate_workflow_execution(request, timeout=self._timeout)
 
-    async def history(self, workflow_id: str, run_id: str) -> AsyncIterator[Sequence[HistoryEvent]]:
-        """The pages of one run's history, first to last, waiting for more until the run ends.
+    async def describe(self, workflow_id: str, run_id: str) -> Description:
+        """How one run stands; raises NotRunning where Temporal does not have it."""
+        answer = await self._describe(workflow_id, run_id)
+        info = answer.workflow_execution_info
+        paused = info.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
+        return Description(info.history_length, paused)
 
-        Raises NotRunning where Temporal no longer has the run.
+    async def reset_of(self, workflow_id: str, run_id: str) -> Reset | None:
+        """The run that a reset put in this one's place, if one did; raises NotRunning."""
+        answer = await self._describe(workflow_id, run_id)
+        new_run_id = answer.workflow_extended_info.reset_run_id
+        if not new_run_id:
+            return None
+        # The new run's history begins with a copy of the old one's, up to a failed task that names it.
+        async for page in self.history(workflow_id, new_run_id, wait=False):
+            for event in page:
+                if event.workflow_task_failed_event_attributes.new_run_id == new_run_id:
+                    return Reset(new_run_id, event.event_id + 1)
+        raise Unavailable("The new run of a reset has no fork yet.")
+
+    async def closed_since(self, prefix: str, since: datetime) -> AsyncIterator[list[Closed]]:
+        """Pages of the workflows that closed after an instant, as visibility knows it: with some delay."""
+        query = f'WorkflowId STARTS_WITH "{prefix}" AND CloseTime > "{since.isoformat()}"'
+        async for page in self._list(query):
+            yield [
+                Closed(each.execution.workflow_id, each.close_time.ToDatetime(tzinfo=UTC)) for each in page
+            ]
+
+    async def paused(self, prefix: str) -> set[str]:
+        """The ids of the workflows that are paused, as visibility knows it: with some delay."""
+        query = f'WorkflowId STARTS_WITH "{prefix}" AND ExecutionStatus = "Paused"'
+        return {each.execution.workflow_id async for page in self._list(query) for each in page}
+
+    async def history(
+        self, workflow_id: str, run_id: str, *, wait: bool
+    ) -> AsyncIterator[Sequence[HistoryEvent]]:
+        """The pages of one run's history, first to last; with `wait` for more to come until the run ends.
+
+        Waiting ends early while the run is paused. Raises NotRunning where Temporal does not have the run.
         """
         token = b""
         while True:
@@ -114,14 +191,43 @@ class Temporal:
                 namespace=self._client.namespace,
                 execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
                 next_page_token=token,
-                wait_new_event=True,
+                wait_new_event=wait,
             )
             with _translated(), _only_running():
                 page = await self._client.workflow_service.get_workflow_execution_history(
                     request, timeout=LONG_POLL
                 )
             if page.history.events:
+                if codec := self._client.data_converter.payload_codec:
+                    await decode_events(codec, page.history.events)
                 yield page.history.events
+            if not page.next_page_token:
+                return
+            token = page.next_page_token
+
+    async def _describe(self, workflow_id: str, run_id: str) -> DescribeWorkflowExecutionResponse:
+        # Raw: the SDK's own describe fails on a paused run, whose status it does not know.
+        request = DescribeWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+        )
+        with _translated(), _only_running():
+            return await self._client.workflow_service.describe_workflow_execution(
+                request, timeout=self._timeout
+            )
+
+    async def _list(self, query: str) -> AsyncIterator[Sequence[WorkflowExecutionInfo]]:
+        token = b""
+        while True:
+            request = ListWorkflowExecutionsRequest(
+                namespace=self._client.namespace, query=query, page_size=PAGE, next_page_token=token
+            )
+            with _translated():
+                page = await self._client.workflow_service.list_workflow_executions(
+                    request, timeout=self._timeout
+                )
+            if page.executions:
+                yield page.executions
             if not page.next_page_token:
                 return
             token = page.next_page_token

@@ -1,154 +1,150 @@
-"""Temporal's history into the event log: follows open runs, finishes unsettled starts."""
+"""Keeps the event log level with Temporal. Its cost grows with what changes and who watches.
+
+Follow: long polls for a bounded number of executions. Sweep: what closed or was paused, by visibility.
+Reconcile: whatever was not confirmed for long, one by one. Start: what was left unsettled.
+"""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
-from dataclasses import replace
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
-from app import starter
-from app.bus import GAP, Bus
+import orjson
+
+from app import doorbells, recorder, starter
+from app.bus import Bus, Gap
 from app.db import Database
+from app.doorbells import Ring
 from app.errors import Unavailable
-from app.history import Step, Transcript
-from app.records import Draft
 from app.store import events, tracking
-from app.store.tracking import Run, Tracked
-from app.tables import EventType, ExecutionStatus
-from app.temporal import NotRunning, Temporal
-from app.transitions import TERMINAL
+from app.store.tracking import Run, Stale
+from app.temporal import WORKFLOW_ID_PREFIX, NotRunning, Temporal
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-CHANNEL = "tracker"
+SWEEP = "closed and paused"
 RETRY_SECONDS = 1.0
-STARTS_AT_ONCE = 50
+BATCH = 100
+PRUNE_SECONDS = 60.0
+PRUNED_AT_ONCE = 5_000
+AT_ONCE = 20
+WATCHED_FOR_SECONDS = 15.0
 
 
-def ring(bus: Bus) -> None:
-    """Tell the trackers that there is a new run to follow, sooner than they would find it."""
-    bus.publish(CHANNEL, "")
+@dataclass(frozen=True)
+class Options:
+    """How much a tracker does, and how often."""
 
-
-async def record(db: Database, run: Run, steps: Sequence[Step]) -> None:
-    """Record the steps of a run that are new, in one transaction with the status.
-
-    Steps may be given again, by any number of trackers: each is recorded once, in order, and steps
-    that would leave out one before them are left for the next reading.
-    """
-    async with db.write() as tx:
-        tracked = await tracking.lock(tx, run.execution_id)
-        if tracked.execution.temporal_run_id != run.run_id or tracked.execution.status in TERMINAL:
-            return
-        fresh = _contiguous(steps, tracked.next_history_event)
-        if not fresh:
-            return
-        await tracking.advance(tx, run.execution_id, **_progress(fresh))
-        await events.append(tx, tracked.execution, _drafts(tracked, fresh))
-
-
-def _contiguous(steps: Sequence[Step], expected: int) -> list[Step]:
-    fresh = []
-    for step in steps:
-        if step.event_id == expected:
-            fresh.append(step)
-            expected += 1
-    return fresh
-
-
-def _progress(fresh: Sequence[Step]) -> dict[str, Any]:
-    last = fresh[-1]
-    if last.next_run_id is not None:
-        return {"temporal_run_id": last.next_run_id, "next_history_event": 1}
-    return {"next_history_event": last.event_id + 1}
-
-
-def _drafts(tracked: Tracked, fresh: Sequence[Step]) -> list[Draft]:
-    """The drafts of the steps, less those that the API has recorded itself."""
-    drafts = [step.draft for step in fresh if step.draft is not None]
-    if tracked.execution.status is not ExecutionStatus.PENDING:
-        drafts = [draft for draft in drafts if draft.type is not EventType.EXECUTION_STARTED]
-    if tracked.cancel_requested_at is not None:
-        drafts = [draft for draft in drafts if draft.type is not EventType.EXECUTION_CANCEL_REQUESTED]
-    return drafts
+    follow_limit: int
+    poll_seconds: float
+    start_grace_seconds: float
+    sweep_overlap_seconds: float
+    reconcile_after_seconds: float
+    lost_after_seconds: float
+    alive_seconds: float
+    event_retention: timedelta | None
 
 
 class Tracker:
-    """Follows the newest open runs, each by a long poll, and finishes the starts that others left."""
+    """One tracker among any number: they share the work by leases, and correctness depends on none."""
 
-    def __init__(
-        self,
-        db: Database,
-        bus: Bus,
-        temporal: Temporal,
-        *,
-        follow_limit: int,
-        poll_seconds: float,
-        start_grace_seconds: float,
-    ) -> None:
+    def __init__(self, db: Database, bus: Bus, temporal: Temporal, options: Options) -> None:
+        self._id = uuid.uuid4()
         self._db = db
         self._bus = bus
         self._temporal = temporal
-        self._follow_limit = follow_limit
-        self._poll_seconds = poll_seconds
-        self._start_grace = timedelta(seconds=start_grace_seconds)
+        self._options = options
         self._followers: dict[UUID, asyncio.Task[None]] = {}
+        self._watched: dict[str, float] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._waiting: set[str] = set()
 
     async def run(self) -> None:
         """Track until cancelled."""
+        poll = self._options.poll_seconds
         try:
+            await self._attempt(self._live)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._poll(), name="tracker: poll")
+                for step in (self._live, self._discover, self._settle, self._sweep, self._reconcile):
+                    tasks.create_task(self._repeat(step, poll), name=f"tracker: {step.__name__}")
+                tasks.create_task(self._repeat(self._prune, PRUNE_SECONDS), name="tracker: prune")
                 tasks.create_task(self._listen(), name="tracker: listen")
         finally:
-            await self._stop_following()
+            await self._stop()
 
-    async def _poll(self) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
         while True:
-            await self._attempt(self._discover())
-            await self._attempt(self._settle())
-            await asyncio.sleep(self._poll_seconds)
+            await self._attempt(step)
+            await asyncio.sleep(pause_seconds)
+
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run a step of a loop that must go on whatever happens to it; an outage is logged once."""
+        try:
+            await step()
+        except Unavailable as error:
+            if step.__name__ not in self._waiting:
+                log.warning("The tracker cannot %s: %s", step.__name__.strip("_"), error.message)
+            self._waiting.add(step.__name__)
+        except Exception:
+            log.exception("The tracker failed to %s", step.__name__.strip("_"))
+        else:
+            self._waiting.discard(step.__name__)
 
     async def _listen(self) -> None:
-        async with self._bus.subscribe(CHANNEL) as subscription:
+        async with self._bus.subscribe(doorbells.TRACKERS) as subscription:
             while True:
-                if await subscription.get() is not GAP:
-                    await self._attempt(self._discover())
+                await self._hear(await subscription.get())
 
-    async def _attempt(self, step: Awaitable[None]) -> None:
-        """Run one step of a loop that must go on whatever happens to it."""
-        try:
-            await step
-        except Unavailable as error:
-            log.warning("The tracker waits: %s", error.message)
-        except Exception:
-            log.exception("A step of the tracker failed")
+    async def _hear(self, message: str | Gap) -> None:
+        if message == Ring.NEW_RUN:
+            self._make_room()
+            await self._attempt(self._discover)
+        elif not isinstance(message, Gap):
+            until = asyncio.get_running_loop().time() + WATCHED_FOR_SECONDS
+            self._watched.update(dict.fromkeys(orjson.loads(message), until))
+
+    async def _live(self) -> None:
+        """Renew this tracker's hold on what it follows."""
+        until = datetime.now(UTC) + timedelta(seconds=self._options.alive_seconds)
+        async with self._db.write() as tx:
+            await tracking.stay_alive(tx, self._id, until)
 
     async def _discover(self) -> None:
-        room = self._follow_limit - len(self._followers)
+        """Take over open executions that no living tracker follows: watched ones first, then the newest."""
+        room = self._options.follow_limit - len(self._followers)
         if room <= 0:
             return
-        async with self._db.read() as connection:
-            runs = await tracking.open_runs(connection, list(self._followers), room)
+        now = asyncio.get_running_loop().time()
+        self._watched = {owner: until for owner, until in self._watched.items() if until > now}
+        async with self._db.write() as tx:
+            runs = await tracking.claim(tx, self._id, list(self._watched), list(self._followers), room)
         for run in runs:
             if run.execution_id not in self._followers:
                 self._followers[run.execution_id] = asyncio.create_task(
                     self._follow(run), name="tracker: follow"
                 )
 
+    def _make_room(self) -> None:
+        """Let the one followed longest go where there is no room for a new one: the sweep carries it on."""
+        if len(self._followers) >= self._options.follow_limit:
+            next(iter(self._followers.values())).cancel()
+
     async def _follow(self, run: Run) -> None:
-        """Record an execution's runs to the last; after a failure the execution is discovered again."""
+        """Record an execution's runs to the last; after a failure it is discovered again."""
         next_run: Run | None = run
         try:
             while next_run is not None:
-                next_run = await self._record_all(next_run)
-        except Unavailable as error:
-            log.warning("Execution %s waits: %s", run.execution_id, error.message)
-            await asyncio.sleep(RETRY_SECONDS)
-        except NotRunning:
-            log.warning("Execution %s: Temporal no longer has its run", run.execution_id)
+                next_run = await self._follow_run(next_run)
+        except (Unavailable, NotRunning) as error:
+            log.debug("Execution %s waits: %s", run.execution_id, error)
             await asyncio.sleep(RETRY_SECONDS)
         except Exception:
             log.exception("Execution %s cannot be recorded", run.execution_id)
@@ -156,24 +152,111 @@ class Tracker:
         finally:
             del self._followers[run.execution_id]
 
-    async def _record_all(self, run: Run) -> Run | None:
-        """Record one run to its end; the run that carries the execution on, if one does."""
-        transcript, steps = Transcript(), list[Step]()
-        async for page in self._temporal.history(run.temporal_workflow_id, run.run_id):
-            steps = [transcript.read(event) for event in page]
-            await record(self._db, run, steps)
-        next_run_id = steps[-1].next_run_id if steps else None
-        return None if next_run_id is None else replace(run, run_id=next_run_id)
+    async def _follow_run(self, run: Run) -> Run | None:
+        """Record one run to its end; the run to follow next, which is the same after a pause."""
+        next_run = await recorder.follow(self._db, self._temporal, run, wait=True)
+        if next_run is not None:
+            return next_run
+        # While a run is paused Temporal answers long polls at once: it must be asked at intervals.
+        before = await self._temporal.describe(run.temporal_workflow_id, run.run_id)
+        now = before
+        while now.paused and now == before:
+            await asyncio.sleep(self._options.poll_seconds)
+            now = await self._temporal.describe(run.temporal_workflow_id, run.run_id)
+        return run if before.paused else None
 
     async def _settle(self) -> None:
-        before = datetime.now(UTC) - self._start_grace
+        """Finish the starts that their API processes left."""
+        before = datetime.now(UTC) - timedelta(seconds=self._options.start_grace_seconds)
         async with self._db.read() as connection:
-            unsettled = await tracking.unsettled_starts(connection, before, STARTS_AT_ONCE)
-        for execution_id in unsettled:
-            await self._attempt(starter.settle(self._db, self._temporal, execution_id))
+            unsettled = await tracking.unsettled_starts(connection, before, BATCH)
+        await self._each(partial(starter.settle, self._db, self._temporal), unsettled)
 
-    async def _stop_following(self) -> None:
+    async def _sweep(self) -> None:
+        """Record what closed since the last sweep, and what was paused or unpaused, of those not followed."""
+        until = datetime.now(UTC) + timedelta(seconds=self._options.alive_seconds)
+        async with self._db.write() as tx:
+            watermark = await tracking.hold_sweep(tx, SWEEP, self._id, until)
+        if watermark is None:
+            return
+        reached = watermark
+        since = watermark - timedelta(seconds=self._options.sweep_overlap_seconds)
+        async for closed in self._temporal.closed_since(WORKFLOW_ID_PREFIX, since):
+            await self._catch_up([each.workflow_id for each in closed])
+            reached = max(reached, *(each.closed_at for each in closed))
+        await self._catch_up(await self._pauses_to_read())
+        async with self._db.write() as tx:
+            await tracking.move_watermark(tx, SWEEP, self._id, reached)
+
+    async def _pauses_to_read(self) -> list[str]:
+        """The workflow ids that only one of us, Temporal or the log, takes for paused."""
+        there = await self._temporal.paused(WORKFLOW_ID_PREFIX)
+        async with self._db.read() as connection:
+            here = await tracking.paused(connection)
+        return list(there ^ here)
+
+    async def _catch_up(self, workflow_ids: list[str]) -> None:
+        async with self._db.read() as connection:
+            runs = await tracking.open_runs_of(connection, workflow_ids)
+        await self._each(self._read, [run for run in runs if run.execution_id not in self._followers])
+
+    async def _reconcile(self) -> None:
+        """Ask Temporal about the executions that nobody has asked about for long."""
+        before = datetime.now(UTC) - timedelta(seconds=self._options.reconcile_after_seconds)
+        async with self._db.write() as tx:
+            stale = await tracking.claim_unconfirmed(tx, before, BATCH)
+        await self._each(self._confirm, stale)
+
+    async def _prune(self) -> None:
+        """Delete events past their retention, some of some owners at a time."""
+        if self._options.event_retention is None:
+            return
+        before = datetime.now(UTC) - self._options.event_retention
+        async with self._db.read() as connection:
+            owners = await events.owners_with_events_before(connection, before, BATCH)
+        for owner in owners:
+            async with self._db.write() as tx:
+                await events.prune(tx, owner, before, PRUNED_AT_ONCE)
+
+    async def _confirm(self, stale: Stale) -> None:
+        run = stale.run
+        try:
+            description = await self._temporal.describe(run.temporal_workflow_id, run.run_id)
+        except NotRunning:
+            if datetime.now(UTC) - stale.created_at > timedelta(seconds=self._options.lost_after_seconds):
+                await recorder.lose(self._db, run)
+            return
+        if description.history_length >= stale.next_history_event:
+            await self._read(run)
+
+    async def _read(self, run: Run) -> None:
+        """Record what there is of an execution now, run after run."""
+        next_run: Run | None = run
+        with suppress(NotRunning):
+            while next_run is not None:
+                next_run = await recorder.follow(self._db, self._temporal, next_run, wait=False)
+
+    async def _each(self, step: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
+        """Take the step for every item, some at once; one that fails stops no other. Raises Unavailable."""
+
+        async def bounded(item: T) -> None:
+            async with self._at_once:
+                await step(item)
+
+        results = await asyncio.gather(*map(bounded, items), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, Unavailable):
+                log.error("An execution cannot be recorded", exc_info=failure)
+        for failure in failures:
+            if isinstance(failure, Unavailable):
+                raise failure
+
+    async def _stop(self) -> None:
         followers = list(self._followers.values())
         for task in followers:
             task.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
+        with suppress(Unavailable):
+            async with self._db.write() as tx:
+                await tracking.leave(tx, self._id)

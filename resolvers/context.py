@@ -8,6 +8,7 @@ from app.bus import Bus
 from app.db import Database
 from app.errors import NotFound
 from app.hub import Hub
+from app.metrics import Metrics
 from app.temporal import Temporal
 from resolvers.loaders import Loaders
 
@@ -20,6 +21,7 @@ class Services:
     bus: Bus
     hub: Hub
     temporal: Temporal
+    metrics: Metrics
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from app import inputs, starter, tracker, transitions
+from app import doorbells, inputs, starter, transitions
 from app.auth import READ_EXECUTIONS, WRITE_EXECUTIONS
 from app.db import Transaction
 from app.errors import InvalidInput, Issue, NotFound, Unavailable, VersionConflict
@@ -17,10 +17,8 @@ from app.store import tracking
 from app.store import workflows as workflow_store
 from app.store.tracking import StartRequest
 from app.tables import EventType, ExecutionStatus
-from app.temporal import MAX_REASON_CHARACTERS, NotRunning
+from app.temporal import MAX_REASON_CHARACTERS, WORKFLOW_ID_PREFIX, NotRunning
 from resolvers.context import Context, parse_id
-
-WORKFLOW_ID_PREFIX = "temporal-graphql-"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ async def start_execution(context: Context, *, workflow_id: str, input: Any) -> 
         started = await starter.start(context.db, context.services.temporal, request)
     except Unavailable:
         return created
-    tracker.ring(context.services.bus)
+    doorbells.tell_new_run(context.services.bus)
     return Outcome(started, created.position)
 
 
@@ -128,6 +126,7 @@ async def _create(tx: Transaction, context: Context, workflow: WorkflowRecord, i
         "input": input,
         "started_by": context.caller.subject,
         "temporal_workflow_id": f"{WORKFLOW_ID_PREFIX}{id}",
+        "confirmed_at": now,
         "created_at": now,
         "updated_at": now,
     }

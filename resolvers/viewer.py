@@ -1,7 +1,7 @@
 """Who is asking."""
 
 from app.auth import Caller
-from app.errors import NotFound
+from app.errors import DomainError, Forbidden, NotFound
 from app.records import EventRecord, ExecutionRecord, WorkflowRecord
 from resolvers.context import Context, parse_id
 from resolvers.events import event
@@ -21,9 +21,15 @@ async def node(context: Context, id: str) -> NodeRecord:
     if ":" in id:
         return await event(context, id)
     parse_id("node", id)
+    refusal: DomainError = NotFound("node", id)
     for find in (execution, workflow):
         try:
             return await find(context, id)
         except NotFound:
             continue
-    raise NotFound("node", id)
+        except Forbidden as error:
+            # A kind that the token may not read hides no other.
+            if error.required_scope is None:
+                raise
+            refusal = error
+    raise refusal

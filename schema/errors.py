@@ -12,6 +12,7 @@ from strawberry.types.field import StrawberryField
 
 from app import errors
 from app.errors import DomainError, ErrorCode
+from app.paging import feed_cursor
 from app.tables import ExecutionAction, ExecutionStatus
 from schema.info import Info
 from schema.types import Execution
@@ -164,6 +165,8 @@ def _extensions(cause: DomainError) -> dict[str, Any]:
             return {"requiredScope": scope}
         case errors.InvalidInput():
             return {"issues": [{"path": issue.path, "message": issue.message} for issue in cause.issues]}
+        case errors.CursorExpired(head=head):
+            return {"cursor": feed_cursor(head)}
         case errors.Unavailable(retry_after_seconds=int() as seconds):
             return {"retryAfter": seconds}
         case _:

@@ -1,7 +1,13 @@
 """The inputs of mutations."""
 
+from datetime import datetime
+from uuid import UUID
+
 import strawberry
 
+from app.filters import ExecutionFilter, Period
+from app.tables import ExecutionStatus
+from resolvers.context import parse_id
 from schema.scalars import JSON
 
 
@@ -42,3 +48,59 @@ class CancelExecutionInput:
     expected_version: int | None = strawberry.field(
         default=None, description="Refuse unless the execution is at this version; null does not check."
     )
+
+
+@strawberry.input(description="A time span; a side that is left out is open.")
+class DateTimeRange:
+    from_: datetime | None = strawberry.field(default=None, name="from", description="From this instant on.")
+    to: datetime | None = strawberry.field(default=None, description="Before this instant.")
+
+    def period(self) -> Period:
+        return Period(self.from_, self.to)
+
+
+@strawberry.input(name="ExecutionFilter", description="Which executions: every part that is given must hold.")
+class ExecutionFilterInput:
+    workflow_id: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Of any of these workflows."
+    )
+    status: list[ExecutionStatus] | None = strawberry.field(
+        default=None, description="Of any of these statuses."
+    )
+    created_at: DateTimeRange | None = strawberry.field(
+        default=None, description="Accepted in this time span."
+    )
+    completed_at: DateTimeRange | None = strawberry.field(
+        default=None, description="Ended in this time span."
+    )
+
+    def filter(self) -> ExecutionFilter:
+        return ExecutionFilter(
+            workflow_ids=_ids(self.workflow_id),
+            statuses=None if self.status is None else frozenset(self.status),
+            created=_period(self.created_at),
+            completed=_period(self.completed_at),
+        )
+
+
+@strawberry.input(
+    name="ExecutionStatsFilter", description="What is counted: every part that is given must hold."
+)
+class ExecutionStatsFilterInput:
+    workflow_id: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Of any of these workflows."
+    )
+    created_at: DateTimeRange | None = strawberry.field(
+        default=None, description="Accepted in this time span."
+    )
+
+    def filter(self) -> ExecutionFilter:
+        return ExecutionFilter(workflow_ids=_ids(self.workflow_id), created=_period(self.created_at))
+
+
+def _ids(ids: list[strawberry.ID] | None) -> frozenset[UUID] | None:
+    return None if ids is None else frozenset(parse_id("workflow", id) for id in ids)
+
+
+def _period(span: DateTimeRange | None) -> Period:
+    return Period() if span is None else span.period()

@@ -13,6 +13,7 @@ from schema.types import (
     Execution,
     ExecutionConnection,
     ExecutionEvent,
+    ExecutionEventConnection,
     First,
     Node,
     Viewer,
@@ -67,6 +68,14 @@ class Query:
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
         return ExecutionConnection.of(await executions.executions(info.context, first, after), position)
+
+    @strawberry.field(
+        description="The events that the subscription delivers, oldest first, for catching up by plain query."
+    )
+    async def execution_feed(
+        self, info: Info, first: First = None, after: After = None
+    ) -> ExecutionEventConnection:
+        return ExecutionEventConnection.of_feed(await events.execution_feed(info.context, first, after))
 
 
 def _node(record: NodeRecord) -> Node:

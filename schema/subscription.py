@@ -6,9 +6,11 @@ from typing import Annotated
 
 import strawberry
 
-from resolvers import events
+from app.filters import ExecutionFilter
+from resolvers import events, stats
 from schema.info import Info
-from schema.types import ExecutionEvent
+from schema.inputs import ExecutionFilterInput, ExecutionStatsFilterInput
+from schema.types import Execution, ExecutionEvent, ExecutionStats
 
 ExecutionId = Annotated[strawberry.ID, strawberry.argument(description="The execution to watch.")]
 
@@ -31,7 +33,7 @@ class Subscription:
             str | None, strawberry.argument(description="A cursor of the feed: only events behind it.")
         ] = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
-        async with aclosing(events.execution_events(info.context, execution_id, after)) as deliveries:
+        async with aclosing(events.watch_execution_events(info.context, execution_id, after)) as deliveries:
             async for delivery in deliveries:
                 yield ExecutionEvent.delivered(delivery)
 
@@ -48,6 +50,39 @@ class Subscription:
             str | None, strawberry.argument(description="A cursor of the feed: only events behind it.")
         ] = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
-        async with aclosing(events.execution_feed(info.context, after)) as deliveries:
+        async with aclosing(events.watch_execution_feed(info.context, after)) as deliveries:
             async for delivery in deliveries:
                 yield ExecutionEvent.delivered(delivery)
+
+    @strawberry.subscription(
+        description=(
+            "The newest state of each changed execution, from the next change on; conflated for slow "
+            "readers: for lists and dashboards."
+        )
+    )
+    async def execution_updated(
+        self,
+        info: Info,
+        filter: Annotated[
+            ExecutionFilterInput | None, strawberry.argument(description="Only executions that match.")
+        ] = None,
+    ) -> AsyncGenerator[Execution, None]:
+        chosen = ExecutionFilter() if filter is None else filter.filter()
+        async with aclosing(events.watch_execution_updated(info.context, chosen)) as changes:
+            async for changed in changes:
+                yield Execution.of(changed)
+
+    @strawberry.subscription(
+        description="The counts now, then whenever they have changed: once a second at most, the newest last."
+    )
+    async def execution_stats(
+        self,
+        info: Info,
+        filter: Annotated[
+            ExecutionStatsFilterInput | None, strawberry.argument(description="Only executions that match.")
+        ] = None,
+    ) -> AsyncGenerator[ExecutionStats, None]:
+        chosen = ExecutionFilter() if filter is None else filter.filter()
+        async with aclosing(stats.watch_execution_stats(info.context, chosen)) as changes:
+            async for counts in changes:
+                yield ExecutionStats.of(counts)

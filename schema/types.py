@@ -1,5 +1,6 @@
 """The object types. Each field's body is one call to a resolver."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, cast
 
@@ -304,7 +305,7 @@ class ExecutionEventEdge:
 
 @strawberry.type(description="A page of events.")
 class ExecutionEventConnection:
-    execution: strawberry.Private[ExecutionRecord]
+    execution: strawberry.Private[ExecutionRecord | None]
     edges: list[ExecutionEventEdge] = strawberry.field(description="The page's events, each with its cursor.")
     nodes: list[ExecutionEvent] = strawberry.field(description="The page's events.")
     page_info: PageInfo = strawberry.field(description="Where the page stands.")
@@ -315,7 +316,14 @@ class ExecutionEventConnection:
 
     @classmethod
     def of(cls, page: Page[EventRecord], execution: ExecutionRecord) -> Self:
-        nodes = [ExecutionEvent.of(record) for record in page.items]
+        return cls._of(page, [ExecutionEvent.of(record) for record in page.items], execution)
+
+    @classmethod
+    def of_feed(cls, page: Page[Delivery]) -> Self:
+        return cls._of(page, [ExecutionEvent.delivered(delivery) for delivery in page.items], None)
+
+    @classmethod
+    def _of(cls, page: Page[Any], nodes: list[ExecutionEvent], execution: ExecutionRecord | None) -> Self:
         edges = [ExecutionEventEdge(cursor=node.cursor, node=node) for node in nodes]
         return cls(
             execution=execution,
@@ -323,3 +331,20 @@ class ExecutionEventConnection:
             nodes=nodes,
             page_info=PageInfo.of(page, [node.cursor for node in nodes]),
         )
+
+
+@strawberry.type(description="How many executions have a status.")
+class StatusCount:
+    status: ExecutionStatus = strawberry.field(description="The status.")
+    count: int = strawberry.field(description="How many have it; 0 where none has.")
+
+
+@strawberry.type(description="How many executions there are.")
+class ExecutionStats:
+    total: int = strawberry.field(description="Of whatever status.")
+    by_status: list[StatusCount] = strawberry.field(description="Every status, in the order of the enum.")
+
+    @classmethod
+    def of(cls, counts: Mapping[ExecutionStatus, int]) -> Self:
+        by_status = [StatusCount(status=status, count=count) for status, count in counts.items()]
+        return cls(total=sum(counts.values()), by_status=by_status)

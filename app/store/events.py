@@ -1,16 +1,19 @@
 """The event log: appended in the transaction that changes the execution, read by position."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from app.db import Transaction
+from app.errors import CursorExpired
 from app.paging import Page, cut
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord
 from app.store import executions
@@ -28,7 +31,16 @@ COLUMNS: Sequence[Any] = [
     col(ExecutionEvent.timestamp),
     col(ExecutionEvent.actor),
     col(ExecutionEvent.details),
+    col(ExecutionEvent.recorded_at),
 ]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A feed holds the positions above `pruned_through`, up to `head`; both are 0 before the first event."""
+
+    pruned_through: int
+    head: int
 
 
 async def append(
@@ -52,10 +64,17 @@ async def append(
     return deliveries
 
 
-async def head(connection: AsyncConnection, owner: str) -> int:
-    """The last position of an owner's feed, 0 before the first event."""
-    query = select(col(Feed.last_position)).where(col(Feed.owner_id) == owner)
-    return (await connection.execute(query)).scalar_one_or_none() or 0
+async def bounds(connection: AsyncConnection, owner: str) -> Bounds:
+    """What an owner's feed holds."""
+    query = select(col(Feed.pruned_through), col(Feed.last_position)).where(col(Feed.owner_id) == owner)
+    row = (await connection.execute(query)).one_or_none()
+    return Bounds(0, 0) if row is None else Bounds(*row)
+
+
+async def count(connection: AsyncConnection, execution: ExecutionRecord) -> int:
+    """How many of an execution's events are kept."""
+    query = select(func.count()).where(col(ExecutionEvent.execution_id) == execution.id)
+    return (await connection.execute(query)).scalar_one()
 
 
 async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, int]:
@@ -67,7 +86,10 @@ async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str,
 async def after(
     connection: AsyncConnection, owner: str, position: int, limit: int, execution_id: UUID | None = None
 ) -> list[Delivery]:
-    """An owner's events behind a position, oldest first, of one execution where it is given."""
+    """An owner's events behind a position, oldest first, of one execution where it is given.
+
+    Raises CursorExpired where some of them are pruned.
+    """
     query = (
         select(*COLUMNS, *executions.COLUMNS)
         .join(Execution, col(Execution.id) == col(ExecutionEvent.execution_id))
@@ -76,7 +98,44 @@ async def after(
     if execution_id is not None:
         query = query.where(col(ExecutionEvent.execution_id) == execution_id)
     rows = (await connection.execute(query.order_by(col(ExecutionEvent.position)).limit(limit))).all()
+    # Asked last: what was pruned while the events were read shows.
+    kept = await bounds(connection, owner)
+    if position < kept.pruned_through:
+        raise CursorExpired(kept.head)
     return [_delivery(row) for row in rows]
+
+
+async def prune(tx: Transaction, owner: str, before: datetime, limit: int) -> int:
+    """Delete an owner's oldest events recorded before an instant, a bounded number; how many they were."""
+    oldest = (
+        select(col(ExecutionEvent.position), col(ExecutionEvent.recorded_at))
+        .where(col(ExecutionEvent.owner_id) == owner)
+        .order_by(col(ExecutionEvent.position))
+        .limit(limit)
+    )
+    expired = list(takewhile(lambda row: row.recorded_at < before, await tx.connection.execute(oldest)))
+    if not expired:
+        return 0
+    through = expired[-1].position
+    await tx.connection.execute(
+        update(Feed).where(col(Feed.owner_id) == owner).values(pruned_through=through)
+    )
+    mine = (col(ExecutionEvent.owner_id) == owner) & (col(ExecutionEvent.position) <= through)
+    await tx.connection.execute(delete(ExecutionEvent).where(mine))
+    return len(expired)
+
+
+async def owners_with_events_before(connection: AsyncConnection, before: datetime, limit: int) -> list[str]:
+    """Owners who have events recorded before an instant."""
+    first = (
+        select(col(ExecutionEvent.recorded_at))
+        .where(col(ExecutionEvent.owner_id) == col(Feed.owner_id))
+        .order_by(col(ExecutionEvent.position))
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(col(Feed.owner_id)).where(first < before).limit(limit)
+    return list((await connection.execute(query)).scalars())
 
 
 async def history(
@@ -148,7 +207,7 @@ async def _bump(tx: Transaction, owner: str, count: int) -> int:
 
 
 def _place(execution: ExecutionRecord, drafts: Sequence[Draft], before: int) -> list[EventRecord]:
-    rows, status = [], execution.status
+    rows, status, now = [], execution.status, datetime.now(UTC)
     for offset, draft in enumerate(drafts, start=1):
         status = draft.status or status
         rows.append(
@@ -163,6 +222,7 @@ def _place(execution: ExecutionRecord, drafts: Sequence[Draft], before: int) -> 
                 timestamp=draft.timestamp,
                 actor=draft.actor,
                 details=draft.details,
+                recorded_at=now,
             )
         )
     return rows

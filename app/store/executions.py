@@ -1,6 +1,6 @@
 """Executions in Postgres. They change only through `events.append`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +11,10 @@ from sqlmodel import col
 from app.auth import Caller
 from app.db import Transaction
 from app.errors import Forbidden, NotFound
+from app.filters import ExecutionFilter
 from app.paging import NewestKey, Page, cut
 from app.records import ExecutionRecord
-from app.tables import Execution
+from app.tables import Execution, ExecutionStatus
 
 COLUMNS: Sequence[Any] = [
     col(Execution.id),
@@ -82,6 +83,16 @@ async def count(connection: AsyncConnection, caller: Caller) -> int:
     return (await connection.execute(query)).scalar_one()
 
 
+async def counts(
+    connection: AsyncConnection, caller: Caller, chosen: ExecutionFilter
+) -> dict[ExecutionStatus, int]:
+    """How many of the caller's executions there are of each status."""
+    query = select(col(Execution.status), func.count()).where(visible(caller), *_conditions(chosen))
+    rows = await connection.execute(query.group_by(col(Execution.status)))
+    found = {row[0]: row[1] for row in rows}
+    return {status: found.get(status, 0) for status in ExecutionStatus}
+
+
 async def payloads(
     connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]
 ) -> dict[UUID, tuple[Any, Any]]:
@@ -97,3 +108,18 @@ def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, execution_id: 
     if not caller.may_see(row.owner_id):
         raise Forbidden("This execution belongs to another user.")
     return ExecutionRecord(*row)
+
+
+def _conditions(chosen: ExecutionFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.workflow_ids is not None:
+        yield col(Execution.workflow_id).in_(chosen.workflow_ids)
+    if chosen.statuses is not None:
+        yield col(Execution.status).in_(chosen.statuses)
+    for column, period in (
+        (Execution.created_at, chosen.created),
+        (Execution.completed_at, chosen.completed),
+    ):
+        if period.start is not None:
+            yield col(column) >= period.start
+        if period.end is not None:
+            yield col(column) < period.end

@@ -2,19 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from app.db import Transaction
 from app.records import ExecutionRecord
 from app.store.executions import COLUMNS
-from app.tables import Execution, ExecutionStatus, Workflow
+from app.tables import Execution, ExecutionStatus, Sweep, Tracker, Workflow
 from app.transitions import OPEN
+
+FORGOTTEN_AFTER = timedelta(hours=1)
+
+_RUN_COLUMNS: Sequence[Any] = [
+    col(Execution.id),
+    col(Execution.temporal_workflow_id),
+    col(Execution.temporal_run_id),
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,15 @@ class Run:
     execution_id: UUID
     temporal_workflow_id: str
     run_id: str
+
+
+@dataclass(frozen=True)
+class Stale:
+    """An open run about which Temporal has not been asked for long."""
+
+    run: Run
+    next_history_event: int
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -64,17 +82,110 @@ async def advance(tx: Transaction, execution_id: UUID, **changes: Any) -> None:
     await tx.connection.execute(update(Execution).where(col(Execution.id) == execution_id).values(**changes))
 
 
-async def open_runs(connection: AsyncConnection, excluded: Sequence[UUID], limit: int) -> list[Run]:
-    """The newest open runs besides those excluded."""
-    query = (
-        select(col(Execution.id), col(Execution.temporal_workflow_id), col(Execution.temporal_run_id))
-        .where(col(Execution.status).in_(OPEN), col(Execution.temporal_run_id).is_not(None))
-        .where(col(Execution.id).not_in(excluded))
-        .order_by(col(Execution.created_at).desc())
-        .limit(limit)
+async def stay_alive(tx: Transaction, tracker_id: UUID, until: datetime) -> None:
+    """Keep a tracker's hold on what it follows, and forget trackers that are long gone."""
+    row = upsert(Tracker).values(id=tracker_id, alive_until=until)
+    await tx.connection.execute(
+        row.on_conflict_do_update(index_elements=[col(Tracker.id)], set_={"alive_until": until})
     )
-    rows = await connection.execute(query)
-    return [Run(row.id, row.temporal_workflow_id, row.temporal_run_id) for row in rows]
+    await tx.connection.execute(delete(Tracker).where(col(Tracker.alive_until) < until - FORGOTTEN_AFTER))
+
+
+async def leave(tx: Transaction, tracker_id: UUID) -> None:
+    """End a tracker's hold on everything."""
+    await tx.connection.execute(delete(Tracker).where(col(Tracker.id) == tracker_id))
+    await tx.connection.execute(
+        update(Sweep).where(col(Sweep.holder) == tracker_id).values(held_until=func.now())
+    )
+
+
+async def claim(
+    tx: Transaction, tracker_id: UUID, watched: Sequence[str], followed: Sequence[UUID], limit: int
+) -> list[Run]:
+    """Take over open runs that no living tracker follows: watched owners' first, then the newest."""
+    alive = select(col(Tracker.id)).where(
+        col(Tracker.alive_until) > func.now(), col(Tracker.id) != tracker_id
+    )
+    free = (
+        select(col(Execution.id))
+        .where(_open_run(), col(Execution.id).not_in(followed))
+        .where(or_(col(Execution.tracker_id).is_(None), col(Execution.tracker_id).not_in(alive)))
+        .order_by(col(Execution.owner_id).in_(watched).desc(), col(Execution.created_at).desc())
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = (
+        update(Execution)
+        .where(col(Execution.id).in_(free))
+        .values(tracker_id=tracker_id)
+        .returning(*_RUN_COLUMNS)
+    )
+    return [Run(*row) for row in await tx.connection.execute(taken)]
+
+
+async def claim_unconfirmed(tx: Transaction, before: datetime, limit: int) -> list[Stale]:
+    """Open runs about which Temporal was not asked since an instant; they count as confirmed from now on."""
+    stale = (
+        select(col(Execution.id))
+        .where(_open_run(), col(Execution.confirmed_at) < before)
+        .order_by(col(Execution.confirmed_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = (
+        update(Execution)
+        .where(col(Execution.id).in_(stale))
+        .values(confirmed_at=func.now())
+        .returning(*_RUN_COLUMNS, col(Execution.next_history_event), col(Execution.created_at))
+    )
+    rows = await tx.connection.execute(taken)
+    return [Stale(Run(*row[:3]), row.next_history_event, row.created_at) for row in rows]
+
+
+async def open_runs_of(connection: AsyncConnection, temporal_workflow_ids: Sequence[str]) -> list[Run]:
+    """Those of the workflow ids that are open here, each with its run."""
+    if not temporal_workflow_ids:
+        return []
+    query = select(*_RUN_COLUMNS).where(
+        _open_run(), col(Execution.temporal_workflow_id).in_(temporal_workflow_ids)
+    )
+    return [Run(*row) for row in await connection.execute(query)]
+
+
+async def paused(connection: AsyncConnection) -> set[str]:
+    """The workflow ids of the executions that are PAUSED here."""
+    query = select(col(Execution.temporal_workflow_id)).where(
+        _open_run(), col(Execution.status) == ExecutionStatus.PAUSED
+    )
+    return set((await connection.execute(query)).scalars())
+
+
+async def hold_sweep(tx: Transaction, name: str, tracker_id: UUID, until: datetime) -> datetime | None:
+    """Take or keep a kind of sweep; how far it has come, or None where another tracker does it."""
+    row = upsert(Sweep).values(name=name, holder=tracker_id, held_until=until, watermark=_oldest_open())
+    free = or_(col(Sweep.holder) == tracker_id, col(Sweep.held_until) < func.now())
+    held = row.on_conflict_do_update(
+        index_elements=[col(Sweep.name)], set_={"holder": tracker_id, "held_until": until}, where=free
+    )
+    return (await tx.connection.execute(held.returning(col(Sweep.watermark)))).scalar_one_or_none()
+
+
+async def move_watermark(tx: Transaction, name: str, tracker_id: UUID, watermark: datetime) -> None:
+    """Remember how far a sweep has come, unless another tracker has taken it over."""
+    held = (col(Sweep.name) == name) & (col(Sweep.holder) == tracker_id)
+    await tx.connection.execute(update(Sweep).where(held).values(watermark=watermark))
+
+
+def _open_run() -> ColumnElement[bool]:
+    return col(Execution.status).in_(OPEN) & col(Execution.temporal_run_id).is_not(None)
+
+
+def _oldest_open() -> Any:
+    """Where a first sweep begins."""
+    oldest = (
+        select(func.min(col(Execution.created_at))).where(col(Execution.status).in_(OPEN)).scalar_subquery()
+    )
+    return func.coalesce(oldest, func.now())
 
 
 async def unsettled_starts(connection: AsyncConnection, before: datetime, limit: int) -> list[UUID]:

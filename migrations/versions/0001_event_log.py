@@ -17,7 +17,22 @@ def upgrade() -> None:
         "feed",
         sa.Column("owner_id", sa.Text(), nullable=False),
         sa.Column("last_position", sa.BigInteger(), nullable=False),
+        sa.Column("pruned_through", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("owner_id", name=op.f("pk_feed")),
+    )
+    op.create_table(
+        "sweep",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Uuid(), nullable=False),
+        sa.Column("held_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("watermark", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_sweep")),
+    )
+    op.create_table(
+        "tracker",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("alive_until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tracker")),
     )
     op.create_table(
         "workflow",
@@ -71,6 +86,8 @@ def upgrade() -> None:
         sa.Column("temporal_run_id", sa.Text(), nullable=True),
         sa.Column("next_history_event", sa.Integer(), nullable=False),
         sa.Column("start_unsettled", sa.Boolean(), nullable=False),
+        sa.Column("tracker_id", sa.Uuid(), nullable=True),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
@@ -92,6 +109,13 @@ def upgrade() -> None:
         "execution",
         ["owner_id", sa.literal_column("created_at DESC"), sa.literal_column("id DESC")],
         unique=False,
+    )
+    op.create_index(
+        "ix_execution_unconfirmed",
+        "execution",
+        ["confirmed_at"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('PENDING', 'RUNNING', 'PAUSED')"),
     )
     op.create_index(
         "ix_execution_unsettled_start",
@@ -163,6 +187,7 @@ def upgrade() -> None:
         sa.Column("timestamp", sa.DateTime(timezone=True), nullable=False),
         sa.Column("actor", sa.Text(), nullable=True),
         sa.Column("details", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["execution_id"], ["execution.id"], name=op.f("fk_execution_event_execution_id")
         ),
@@ -181,6 +206,11 @@ def downgrade() -> None:
     op.drop_index(
         "ix_execution_unsettled_start", table_name="execution", postgresql_where=sa.text("start_unsettled")
     )
+    op.drop_index(
+        "ix_execution_unconfirmed",
+        table_name="execution",
+        postgresql_where=sa.text("status IN ('PENDING', 'RUNNING', 'PAUSED')"),
+    )
     op.drop_index("ix_execution_owner_newest", table_name="execution")
     op.drop_index(
         "ix_execution_open",
@@ -190,4 +220,6 @@ def downgrade() -> None:
     op.drop_table("execution")
     op.drop_index("ix_workflow_owner_newest", table_name="workflow")
     op.drop_table("workflow")
+    op.drop_table("tracker")
+    op.drop_table("sweep")
     op.drop_table("feed")

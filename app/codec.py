@@ -1,0 +1,113 @@
+"""A payload codec behind an HTTP endpoint: the protocol that Temporal's UI and CLI speak to codec servers."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import httpx
+import orjson
+from google.protobuf import json_format
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.converter import PayloadCodec
+
+from app.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+# What the default converter reads by itself.
+_PLAIN = {b"json/plain", b"json/protobuf", b"binary/plain", b"binary/null", b"binary/protobuf"}
+
+
+class RemoteCodec(PayloadCodec):
+    """Encodes and decodes by asking the endpoint, `POST <endpoint>/encode` and `/decode`.
+
+    Raises Unavailable while the endpoint does not answer. Payloads that it cannot decode stay as they are.
+    """
+
+    def __init__(self, endpoint: str, namespace: str, auth: str | None, timeout_seconds: float) -> None:
+        headers = {"X-Namespace": namespace, "Content-Type": "application/json"}
+        self._client = httpx.AsyncClient(
+            base_url=endpoint,
+            headers=headers if auth is None else {**headers, "Authorization": auth},
+            timeout=timeout_seconds,
+        )
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """The payloads as workers expect them; raises Unavailable."""
+        response = await self._ask("encode", payloads)
+        response.raise_for_status()
+        return _payloads(response)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """The payloads in plain; those that the endpoint refuses as they are. Raises Unavailable."""
+        response = await self._ask("decode", payloads)
+        if response.is_error:
+            log.warning("The codec endpoint refused to decode: HTTP %s", response.status_code)
+            return list(payloads)
+        return _payloads(response)
+
+    async def _ask(self, what: str, payloads: Sequence[Payload]) -> httpx.Response:
+        body = json_format.MessageToJson(Payloads(payloads=payloads), indent=None)
+        try:
+            response = await self._client.post(what, content=body)
+        except httpx.TransportError as error:
+            raise Unavailable("The codec endpoint does not answer.") from error
+        if response.is_server_error:
+            raise Unavailable("The codec endpoint does not answer.")
+        return response
+
+
+async def decode_events(codec: PayloadCodec, events: Sequence[HistoryEvent]) -> None:
+    """Decode, in place, the payloads of history events that the default converter cannot read."""
+    failures = [failure for event in events for failure in _read_failures(event)]
+    payloads = [payload for event in events for payload in _read_payloads(event)]
+    payloads += [failure.encoded_attributes for failure in failures if failure.HasField("encoded_attributes")]
+    sealed = [payload for payload in payloads if not _is_plain(payload)]
+    opened = await codec.decode(sealed) if sealed else []
+    if len(opened) == len(sealed):
+        for payload, plain in zip(sealed, opened, strict=True):
+            payload.CopyFrom(plain)
+    for failure in failures:
+        _restore(failure)
+
+
+def _read_payloads(event: HistoryEvent) -> Iterator[Payload]:
+    """The payloads that the event log takes from an event."""
+    yield from event.workflow_execution_completed_event_attributes.result.payloads
+    yield from event.workflow_execution_signaled_event_attributes.input.payloads
+    yield from event.workflow_execution_update_accepted_event_attributes.accepted_request.input.args.payloads
+
+
+def _read_failures(event: HistoryEvent) -> Iterator[Failure]:
+    """The failures that the event log takes from an event, each with its causes."""
+    for failure in (
+        event.workflow_execution_failed_event_attributes.failure,
+        event.activity_task_failed_event_attributes.failure,
+        event.activity_task_started_event_attributes.last_failure,
+        event.child_workflow_execution_failed_event_attributes.failure,
+    ):
+        yield from _chain(failure)
+
+
+def _chain(failure: Failure) -> Iterator[Failure]:
+    while failure.ByteSize():
+        yield failure
+        failure = failure.cause
+
+
+def _restore(failure: Failure) -> None:
+    """Put an encoded failure's message and stack trace back, where they can be read now."""
+    if failure.encoded_attributes.metadata.get("encoding") != b"json/plain":
+        return
+    attributes = orjson.loads(failure.encoded_attributes.data)
+    failure.message = attributes.get("message", failure.message)
+    failure.stack_trace = attributes.get("stack_trace", failure.stack_trace)
+
+
+def _is_plain(payload: Payload) -> bool:
+    return payload.metadata.get("encoding", b"") in _PLAIN
+
+
+def _payloads(response: httpx.Response) -> list[Payload]:
+    return list(json_format.Parse(response.content, Payloads()).payloads)

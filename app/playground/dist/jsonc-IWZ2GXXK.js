@@ -1,0 +1,1 @@
+import{c as o,d as s}from"./chunk-CEMVYFO7.js";import{e as r}from"./chunk-5OSR2VMQ.js";r();var e=t=>s(t,o(t,void 0,{insertSpaces:!0,tabSize:2})),p={jsonc:{astFormat:"jsonc",parse:t=>({text:e(t)}),locStart:()=>0,locEnd:({text:t})=>t.length}},c={jsonc:{print:({node:t})=>t.text}};export{p as parsers,c as printers};

@@ -1,0 +1,1 @@
+import{a,b}from"./chunk-75BX26T3.js";import"./chunk-576X5ABB.js";import"./chunk-MLSVIIBN.js";import"./chunk-KAVYPW3A.js";import"./chunk-5ON2B7P5.js";import"./chunk-5OSR2VMQ.js";export{b as getWorker,a as jsonDefaults};

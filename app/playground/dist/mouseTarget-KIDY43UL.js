@@ -1,0 +1,1 @@
+import{$g as a,ah as b,bh as c,ch as d}from"./chunk-KAVYPW3A.js";import"./chunk-5ON2B7P5.js";import"./chunk-5OSR2VMQ.js";export{c as HitTestContext,b as MouseTarget,d as MouseTargetFactory,a as PointerHandlerLastRenderData};
