@@ -182,17 +182,15 @@ class Transcript:
 
     def _activity_scheduled(self, event: HistoryEvent) -> Step:
         facts = event.activity_task_scheduled_event_attributes
-        activity = {"activityId": facts.activity_id, "activityType": facts.activity_type.name}
+        activity = {"activityId": _text(facts.activity_id), "activityType": _text(facts.activity_type.name)}
         self._activities[event.event_id] = activity
-        message = f"Activity {facts.activity_type.name} scheduled"
-        return _inside(
-            event, EventType.ACTIVITY_SCHEDULED, message, {**activity, "taskQueue": facts.task_queue.name}
-        )
+        details = {**activity, "taskQueue": _text(facts.task_queue.name)}
+        return _inside(event, EventType.ACTIVITY_SCHEDULED, f"Activity {_name(activity)} scheduled", details)
 
     def _activity_started(self, event: HistoryEvent) -> Step:
         facts = event.activity_task_started_event_attributes
         activity = self._activities.get(facts.scheduled_event_id, {})
-        details = {**activity, "attempt": facts.attempt, "worker": facts.identity}
+        details = {**activity, "attempt": facts.attempt, "worker": _text(facts.identity)}
         if facts.HasField("last_failure"):
             details["lastFailure"] = _text(facts.last_failure.message)
         message = f"Activity {_name(activity)} started, attempt {facts.attempt}"
@@ -213,9 +211,7 @@ class Transcript:
     def _activity_timed_out(self, event: HistoryEvent) -> Step:
         facts = event.activity_task_timed_out_event_attributes
         activity = self._activities.pop(facts.scheduled_event_id, {})
-        timeout = TimeoutType.Name(facts.failure.timeout_failure_info.timeout_type).removeprefix(
-            "TIMEOUT_TYPE_"
-        )
+        timeout = _timeout(facts.failure.timeout_failure_info.timeout_type)
         details = {**activity, "timeoutType": timeout, "retryState": _retry(facts.retry_state)}
         return _inside(event, EventType.ACTIVITY_TIMED_OUT, f"Activity {_name(activity)} timed out", details)
 
@@ -227,18 +223,18 @@ class Transcript:
     def _timer_started(self, event: HistoryEvent) -> Step:
         facts = event.timer_started_event_attributes
         seconds = facts.start_to_fire_timeout.ToTimedelta().total_seconds()
-        timer = {"timerId": facts.timer_id, "seconds": seconds}
+        timer = {"timerId": _text(facts.timer_id), "seconds": seconds}
         self._timers[event.event_id] = timer
         return _inside(event, EventType.TIMER_STARTED, f"Timer started for {seconds:g} s", timer)
 
     def _timer_fired(self, event: HistoryEvent) -> Step:
         facts = event.timer_fired_event_attributes
-        timer = self._timers.pop(facts.started_event_id, {"timerId": facts.timer_id})
+        timer = self._timers.pop(facts.started_event_id, {"timerId": _text(facts.timer_id)})
         return _inside(event, EventType.TIMER_FIRED, "Timer fired", timer)
 
     def _timer_cancelled(self, event: HistoryEvent) -> Step:
         facts = event.timer_canceled_event_attributes
-        timer = self._timers.pop(facts.started_event_id, {"timerId": facts.timer_id})
+        timer = self._timers.pop(facts.started_event_id, {"timerId": _text(facts.timer_id)})
         return _inside(event, EventType.TIMER_CANCELLED, "Timer cancelled", timer)
 
     def _signal_received(self, event: HistoryEvent) -> Step:
@@ -398,7 +394,13 @@ def _raised(failure: Failure) -> Failure:
 
 
 def _retry(state: RetryState.ValueType) -> str:
-    return RetryState.Name(state).removeprefix("RETRY_STATE_")
+    """The name of the state; its number where only a newer server knows it."""
+    return RetryState.Name(state).removeprefix("RETRY_STATE_") if state in RetryState.values() else str(state)
+
+
+def _timeout(type: TimeoutType.ValueType) -> str:
+    """The name of the timeout; its number where only a newer server knows it."""
+    return TimeoutType.Name(type).removeprefix("TIMEOUT_TYPE_") if type in TimeoutType.values() else str(type)
 
 
 def _actor(identity: str) -> str | None:

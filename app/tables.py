@@ -85,8 +85,9 @@ def _one_of(values: type[StrEnum], name: str) -> Any:
     return Column(known, nullable=False)
 
 
-def _timestamp(*, nullable: bool = False) -> Any:
-    return Column(Timestamp(timezone=True), nullable=nullable)
+def _timestamp(*, nullable: bool = False, default: str | None = None) -> Any:
+    server_default = None if default is None else text(default)
+    return Column(Timestamp(timezone=True), nullable=nullable, server_default=server_default)
 
 
 def _json(*, nullable: bool = True) -> Any:
@@ -158,7 +159,7 @@ class Execution(SQLModel, table=True):
     start_unsettled: bool = Field(default=True, description="whether Temporal has the start is not known")
     tracker_id: UUID | None = Field(default=None, description="who follows it, while that tracker lives")
     confirmed_at: datetime = Field(
-        sa_column=_timestamp(), description="when Temporal was last asked about it"
+        sa_column=_timestamp(default="now()"), description="when Temporal was last asked about it"
     )
     cancel_requested_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
     created_at: datetime = Field(sa_column=_timestamp())
@@ -186,7 +187,7 @@ class ExecutionEvent(SQLModel, table=True):
     timestamp: datetime = Field(sa_column=_timestamp())
     actor: str | None = Field(default=None, sa_type=Text)
     details: Any = Field(default=None, sa_column=_json())
-    recorded_at: datetime = Field(sa_column=_timestamp())
+    recorded_at: datetime = Field(sa_column=_timestamp(default="now()"))
 
 
 class Feed(SQLModel, table=True):

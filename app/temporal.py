@@ -1,8 +1,9 @@
 """The only calls to Temporal: each with a timeout, its failures translated."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,13 +36,16 @@ from app.store.tracking import StartRequest
 WORKFLOW_ID_PREFIX = "temporal-graphql-"
 PAGE = 1_000
 LONG_POLL = timedelta(seconds=70)
+DIAL_SECONDS = 1.0
 MAX_REASON_CHARACTERS = 1_000
-
-_REFUSED = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}
 
 
 class NotRunning(Exception):
-    """Temporal has no such run, or no open one."""
+    """Temporal has no such run, or no open one, or no such namespace."""
+
+
+class Refused(Exception):
+    """Temporal will not do this, however often asked."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Temporal:
         """Start a workflow once, however often asked, and return its run id; raises StartRejected."""
         timeout = request.execution_timeout_seconds
         try:
-            with _translated():
+            async with _call(self._timeout):
                 handle = await self._client.start_workflow(
                     request.workflow_type,
                     args=[] if request.input is None else [request.input],
@@ -114,8 +118,8 @@ class Temporal:
                 )
         except WorkflowAlreadyStartedError as error:
             return error.run_id or await self._run_id(request.temporal_workflow_id)
-        except RPCError as error:
-            raise StartRejected(error.message) from error
+        except (NotRunning, Refused) as error:
+            raise StartRejected(str(error)) from error
         run_id = handle.first_execution_run_id
         assert run_id is not None
         return run_id
@@ -129,7 +133,7 @@ class Temporal:
             request_id=str(uuid.uuid4()),
             reason=(reason or "")[:MAX_REASON_CHARACTERS],
         )
-        with _translated(), _only_running():
+        async with _call(self._timeout):
             await self._client.workflow_service.request_cancel_workflow_execution(
                 request, timeout=self._timeout
             )
@@ -142,7 +146,7 @@ class Temporal:
             identity=ACTOR_PREFIX + actor,
             reason=reason[:MAX_REASON_CHARACTERS],
         )
-        with _translated(), _only_running():
+        async with _call(self._timeout):
             await self._client.workflow_service.terminate_workflow_execution(request, timeout=self._timeout)
 
     async def describe(self, workflow_id: str, run_id: str) -> Description:
@@ -193,7 +197,7 @@ class Temporal:
                 next_page_token=token,
                 wait_new_event=wait,
             )
-            with _translated(), _only_running():
+            async with _call(LONG_POLL):
                 page = await self._client.workflow_service.get_workflow_execution_history(
                     request, timeout=LONG_POLL
                 )
@@ -211,7 +215,7 @@ class Temporal:
             namespace=self._client.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
         )
-        with _translated(), _only_running():
+        async with _call(self._timeout):
             return await self._client.workflow_service.describe_workflow_execution(
                 request, timeout=self._timeout
             )
@@ -222,7 +226,7 @@ class Temporal:
             request = ListWorkflowExecutionsRequest(
                 namespace=self._client.namespace, query=query, page_size=PAGE, next_page_token=token
             )
-            with _translated():
+            async with _call(self._timeout):
                 page = await self._client.workflow_service.list_workflow_executions(
                     request, timeout=self._timeout
                 )
@@ -233,32 +237,40 @@ class Temporal:
             token = page.next_page_token
 
     async def _run_id(self, workflow_id: str) -> str:
-        with _translated():
+        async with _call(self._timeout):
             handle = self._client.get_workflow_handle(workflow_id)
             async for event in handle.fetch_history_events(page_size=1, rpc_timeout=self._timeout):
                 return event.workflow_execution_started_event_attributes.original_execution_run_id
         raise Unavailable("Temporal gave no history.")
 
 
+@asynccontextmanager
+async def _call(limit: timedelta) -> AsyncIterator[None]:
+    """One call: bounded, since the client's first dial knows no timeout, and with its failures translated."""
+    with _translated():
+        async with asyncio.timeout(limit.total_seconds() + DIAL_SECONDS):
+            yield
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Failures that may pass by themselves become Unavailable; the rest go on as they are."""
+    """NotRunning and Refused are final; what may pass by itself becomes Unavailable."""
     try:
         yield
     except RPCError as error:
-        if error.status in _REFUSED:
-            raise
+        raise _translation(error) from error
+    except TimeoutError as error:
         raise Unavailable("Temporal does not answer.", retry_after_seconds=2) from error
     except RuntimeError as error:
         # The lazy client's first dial fails with a bare RuntimeError.
         raise Unavailable("Temporal cannot be reached.", retry_after_seconds=2) from error
 
 
-@contextmanager
-def _only_running() -> Iterator[None]:
-    try:
-        yield
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise NotRunning(error.message) from error
-        raise
+def _translation(error: RPCError) -> Exception:
+    match error.status:
+        case RPCStatusCode.NOT_FOUND:
+            return NotRunning(error.message)
+        case RPCStatusCode.INVALID_ARGUMENT | RPCStatusCode.FAILED_PRECONDITION:
+            return Refused(error.message)
+        case _:
+            return Unavailable("Temporal does not answer.", retry_after_seconds=2)

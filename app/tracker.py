@@ -24,7 +24,7 @@ from app.doorbells import Ring
 from app.errors import Unavailable
 from app.store import events, tracking
 from app.store.tracking import Run, Stale
-from app.temporal import WORKFLOW_ID_PREFIX, NotRunning, Temporal
+from app.temporal import WORKFLOW_ID_PREFIX, NotRunning, Refused, Temporal
 
 T = TypeVar("T")
 
@@ -89,9 +89,9 @@ class Tracker:
         """Run a step of a loop that must go on whatever happens to it; an outage is logged once."""
         try:
             await step()
-        except Unavailable as error:
+        except (Unavailable, NotRunning, Refused) as error:
             if step.__name__ not in self._waiting:
-                log.warning("The tracker cannot %s: %s", step.__name__.strip("_"), error.message)
+                log.warning("The tracker cannot %s: %s", step.__name__.strip("_"), error)
             self._waiting.add(step.__name__)
         except Exception:
             log.exception("The tracker failed to %s", step.__name__.strip("_"))
@@ -143,7 +143,7 @@ class Tracker:
         try:
             while next_run is not None:
                 next_run = await self._follow_run(next_run)
-        except (Unavailable, NotRunning) as error:
+        except (Unavailable, NotRunning, Refused) as error:
             log.debug("Execution %s waits: %s", run.execution_id, error)
             await asyncio.sleep(RETRY_SECONDS)
         except Exception:

@@ -87,7 +87,9 @@ def upgrade() -> None:
         sa.Column("next_history_event", sa.Integer(), nullable=False),
         sa.Column("start_unsettled", sa.Boolean(), nullable=False),
         sa.Column("tracker_id", sa.Uuid(), nullable=True),
-        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "confirmed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
@@ -187,7 +189,7 @@ def upgrade() -> None:
         sa.Column("timestamp", sa.DateTime(timezone=True), nullable=False),
         sa.Column("actor", sa.Text(), nullable=True),
         sa.Column("details", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
-        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(
             ["execution_id"], ["execution.id"], name=op.f("fk_execution_event_execution_id")
         ),
