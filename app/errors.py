@@ -102,6 +102,19 @@ class VersionConflict(DomainError):
         self.execution = execution
 
 
+class IdempotencyConflict(DomainError):
+    """The idempotency key was used before, for another request."""
+
+    code = ErrorCode.IDEMPOTENCY_CONFLICT
+
+    def __init__(self, execution: ExecutionRecord) -> None:
+        super().__init__(
+            "This idempotencyKey was used for another request. Use a new key for a new request, "
+            "or repeat the earlier one exactly."
+        )
+        self.execution = execution
+
+
 class CursorExpired(DomainError):
     """The events behind a cursor are pruned; `head` is the feed's present position."""
 

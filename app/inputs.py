@@ -35,8 +35,10 @@ def storable(value: str | None, limit: int) -> str | None:
     return value.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
 
 
-def name(path: str, value: str) -> Iterator[Issue]:
-    """Issues of a name: 1 to 255 printable characters, not only blanks."""
+def name(path: str, value: str | None) -> Iterator[Issue]:
+    """Issues of an optional name: 1 to 255 printable characters, not only blanks."""
+    if value is None:
+        return
     if not value.strip():
         yield Issue(path, "must not be empty")
     elif not value.isprintable():

@@ -190,6 +190,18 @@ class ExecutionEvent(SQLModel, table=True):
     recorded_at: datetime = Field(sa_column=_timestamp(default="now()"))
 
 
+class Request(SQLModel, table=True):
+    """A start that carried an idempotency key, and what it started."""
+
+    __tablename__ = "request"
+
+    owner_id: str = Field(sa_type=Text, primary_key=True)
+    key: str = Field(sa_type=Text, primary_key=True)
+    fingerprint: str = Field(sa_type=Text, description="SHA-256 of the request")
+    execution_id: UUID
+    created_at: datetime = Field(sa_column=_timestamp(default="now()"))
+
+
 class Feed(SQLModel, table=True):
     """An owner's dense event counter; its row lock orders the owner's transactions."""
 

@@ -1,6 +1,6 @@
 """Executions: started, read, listed, cancelled."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,7 @@ from app.paging import Page, newest_key, page_size
 from app.records import Draft, ExecutionRecord, WorkflowRecord
 from app.store import events as event_store
 from app.store import executions as store
-from app.store import tracking
+from app.store import requests, tracking
 from app.store import workflows as workflow_store
 from app.store.tracking import StartRequest
 from app.tables import EventType, ExecutionStatus
@@ -27,6 +27,7 @@ class Outcome:
 
     execution: ExecutionRecord
     position: int
+    replayed: bool = False
 
 
 async def execution(context: Context, id: str) -> ExecutionRecord:
@@ -70,26 +71,32 @@ async def execution_output(context: Context, execution: ExecutionRecord) -> Any:
     return payloads and payloads[1]
 
 
-async def start_execution(context: Context, *, workflow_id: str, input: Any) -> Outcome:
+async def start_execution(
+    context: Context, *, workflow_id: str, input: Any, idempotency_key: str | None
+) -> Outcome:
     """Start a workflow. The execution stays PENDING, and is started later, while Temporal is away.
 
-    Raises NotFound, Forbidden or InvalidInput, each before anything is written.
+    Raises NotFound, Forbidden, InvalidInput or IdempotencyConflict, each before anything is written.
     """
     context.caller.require(WRITE_EXECUTIONS)
-    inputs.check(inputs.json("/input", input))
+    inputs.check(inputs.json("/input", input), inputs.name("/idempotencyKey", idempotency_key))
     async with context.db.read() as connection:
         workflow = await workflow_store.get(connection, context.caller, parse_id("workflow", workflow_id))
     if workflow.archived_at is not None:
         raise InvalidInput([Issue("/workflowId", "is an archived workflow, which cannot be started")])
     async with context.db.write() as tx:
-        created = await _create(tx, context, workflow, input)
+        created = await _create(tx, context, workflow, input, idempotency_key)
+    return created if created.replayed else await _start(context, created, workflow, input)
+
+
+async def _start(context: Context, created: Outcome, workflow: WorkflowRecord, input: Any) -> Outcome:
     try:
         request = _start_request(created.execution, workflow, input)
         started = await starter.start(context.db, context.services.temporal, request)
     except Unavailable:
         return created
     doorbells.tell_new_run(context.services.bus)
-    return Outcome(started, created.position)
+    return replace(created, execution=started)
 
 
 async def cancel_execution(
@@ -116,8 +123,16 @@ async def cancel_execution(
     return await _record_cancel_request(context, found, reason)
 
 
-async def _create(tx: Transaction, context: Context, workflow: WorkflowRecord, input: Any) -> Outcome:
+async def _create(
+    tx: Transaction, context: Context, workflow: WorkflowRecord, input: Any, idempotency_key: str | None
+) -> Outcome:
     now, id = datetime.now(UTC), uuid4()
+    if idempotency_key is not None:
+        request = requests.Request(workflow.owner_id, idempotency_key, workflow.id, input)
+        earlier = await requests.claim(tx, context.caller, request, id)
+        if earlier is not None:
+            first = await event_store.first_position(tx.connection, earlier.id)
+            return Outcome(earlier, first, replayed=True)
     values = {
         "id": id,
         "owner_id": workflow.owner_id,
@@ -126,7 +141,6 @@ async def _create(tx: Transaction, context: Context, workflow: WorkflowRecord, i
         "input": input,
         "started_by": context.caller.subject,
         "temporal_workflow_id": f"{WORKFLOW_ID_PREFIX}{id}",
-        "confirmed_at": now,
         "created_at": now,
         "updated_at": now,
     }

@@ -124,6 +124,17 @@ class VersionConflictHandler(strawberry.ExceptionHandler[errors.VersionConflict,
         )
 
 
+class IdempotencyConflictHandler(
+    strawberry.ExceptionHandler[errors.IdempotencyConflict, IdempotencyConflictError]
+):
+    def handle(
+        self, exception: errors.IdempotencyConflict, *, field: StrawberryField, info: Info
+    ) -> IdempotencyConflictError:
+        return IdempotencyConflictError(
+            code=exception.code, message=exception.message, execution=Execution.of(exception.execution)
+        )
+
+
 class UnavailableHandler(strawberry.ExceptionHandler[errors.Unavailable, UnavailableError]):
     def handle(
         self, exception: errors.Unavailable, *, field: StrawberryField, info: Info
@@ -139,6 +150,7 @@ HANDLERS: list[strawberry.ExceptionHandler[Any, Any]] = [
     InvalidInputHandler(),
     InvalidTransitionHandler(),
     VersionConflictHandler(),
+    IdempotencyConflictHandler(),
     UnavailableHandler(),
 ]
 

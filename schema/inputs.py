@@ -37,6 +37,13 @@ class StartExecutionInput:
     input: JSON | None = strawberry.field(
         default=None, description="The workflow's one argument; null starts it with none."
     )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description=(
+            "The same key with the same request returns the first execution; with another request it is "
+            "refused. 1 to 255 characters, of the caller's own."
+        ),
+    )
 
 
 @strawberry.input(description="An execution to cancel.")

@@ -48,7 +48,10 @@ class Mutation:
         input: Annotated[StartExecutionInput, strawberry.argument(description="The execution to start.")],
     ) -> StartExecutionResult:
         outcome = await executions.start_execution(
-            info.context, workflow_id=input.workflow_id, input=input.input
+            info.context,
+            workflow_id=input.workflow_id,
+            input=input.input,
+            idempotency_key=input.idempotency_key,
         )
         return StartExecutionSuccess.of(outcome)
 

@@ -35,10 +35,17 @@ class CreateWorkflowSuccess:
 class StartExecutionSuccess:
     execution: Execution = strawberry.field(description="The new execution.")
     cursor: str = strawberry.field(description=CURSOR)
+    replayed: bool = strawberry.field(
+        description="True where an earlier request with this idempotencyKey started it."
+    )
 
     @classmethod
     def of(cls, outcome: Outcome) -> Self:
-        return cls(execution=Execution.of(outcome.execution), cursor=feed_cursor(outcome.position))
+        return cls(
+            execution=Execution.of(outcome.execution),
+            cursor=feed_cursor(outcome.position),
+            replayed=outcome.replayed,
+        )
 
 
 @strawberry.type(

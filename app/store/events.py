@@ -161,6 +161,14 @@ async def get(connection: AsyncConnection, execution: ExecutionRecord, version: 
     return None if row is None else EventRecord(*row)
 
 
+async def first_position(connection: AsyncConnection, execution_id: UUID) -> int:
+    """The feed position of an execution's first event that is kept."""
+    query = select(func.min(col(ExecutionEvent.position))).where(
+        col(ExecutionEvent.execution_id) == execution_id
+    )
+    return (await connection.execute(query)).scalar_one() or 0
+
+
 async def last_position(connection: AsyncConnection, execution_id: UUID) -> int:
     """The feed position of an execution's last event."""
     query = select(func.max(col(ExecutionEvent.position))).where(

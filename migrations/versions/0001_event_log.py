@@ -21,6 +21,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("owner_id", name=op.f("pk_feed")),
     )
     op.create_table(
+        "request",
+        sa.Column("owner_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("execution_id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("owner_id", "key", name=op.f("pk_request")),
+    )
+    op.create_table(
         "sweep",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("holder", sa.Uuid(), nullable=False),
@@ -224,4 +233,5 @@ def downgrade() -> None:
     op.drop_table("workflow")
     op.drop_table("tracker")
     op.drop_table("sweep")
+    op.drop_table("request")
     op.drop_table("feed")
