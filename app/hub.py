@@ -13,7 +13,7 @@ from uuid import UUID
 from app import doorbells
 from app.bus import Bus, Gap
 from app.db import Database
-from app.errors import InvalidInput, Issue, Unavailable
+from app.errors import CursorExpired, InvalidInput, Issue, Unavailable
 from app.metrics import Metrics
 from app.records import Delivery, decode
 from app.store import events
@@ -107,7 +107,7 @@ class Hub:
 
         Only those of one execution where it is given. A slow reader costs no memory here: what the ring
         has lost is read from Postgres in pages. Raises InvalidInput for a position that the feed has not
-        reached, CursorExpired for one whose events are pruned, and Unavailable.
+        reached, and CursorExpired for one whose events are pruned.
         """
         async with self._watch(owner) as feed:
             position = feed.head if after is None else after
@@ -116,7 +116,7 @@ class Hub:
                 changed, head = feed.changed, feed.head
                 batch = feed.since(position, self._page_events)
                 if batch is None:
-                    batch = await self._read(owner, position, execution_id)
+                    batch = await self._read_when_possible(owner, position, execution_id)
                     # A full page ends at its last event; any other has reached the head at least.
                     full = len(batch) == self._page_events
                     position = batch[-1].event.position if full else max(head, position)
@@ -167,26 +167,35 @@ class Hub:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _take(self, feed: Feed, message: str | Gap) -> None:
-        if isinstance(message, Gap) or message.isdigit():
-            behind = isinstance(message, Gap) or int(message) > feed.head
-        else:
-            delivery = decode(message)
-            feed.append([delivery])
-            behind = delivery.event.position > feed.head
-        if behind:
+        if self._is_behind(feed, message):
             await self._fill(feed)
+
+    def _is_behind(self, feed: Feed, message: str | Gap) -> bool:
+        """Whether something is missing still, after taking from the message what there is in it."""
+        if isinstance(message, Gap):
+            return True
+        try:
+            if message.isdigit():
+                return int(message) > feed.head
+            delivery = decode(message)
+        except (ValueError, TypeError, KeyError):
+            # Not of this version of the program: Postgres knows what it was about.
+            return True
+        feed.append([delivery])
+        return delivery.event.position > feed.head
 
     async def _fill(self, feed: Feed) -> None:
         """Read what the feed is behind by, once for all its subscribers; the backstop repeats what fails."""
         try:
             async with self._db.read() as connection:
-                head = (await events.bounds(connection, feed.owner)).head
-            if head - feed.head > self._ring_events:
-                return feed.restart(head)
-            while feed.head < head:
+                kept = await events.bounds(connection, feed.owner)
+            if feed.head < kept.head:
+                self._metrics.gaps_filled.inc()
+            if feed.head < max(kept.head - self._ring_events, kept.pruned_through):
+                feed.restart(kept.head)
+            while feed.head < kept.head:
                 feed.append(await self._read(feed.owner, feed.head))
-            self._metrics.gaps_filled.inc()
-        except Unavailable as error:
+        except (Unavailable, CursorExpired) as error:
             log.warning("Live delivery waits: %s", error.message)
 
     async def _reach(self, feed: Feed, position: int) -> None:
@@ -199,6 +208,16 @@ class Hub:
     async def _read(self, owner: str, position: int, execution_id: UUID | None = None) -> list[Delivery]:
         async with self._db.read() as connection:
             return await events.after(connection, owner, position, self._page_events, execution_id)
+
+    async def _read_when_possible(
+        self, owner: str, position: int, execution_id: UUID | None
+    ) -> list[Delivery]:
+        """Whoever reads the past outlives an outage of Postgres, like those who read the ring."""
+        while True:
+            try:
+                return await self._read(owner, position, execution_id)
+            except Unavailable:
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _backstop(self) -> None:
         while True:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
-from uuid import UUID
 
 import orjson
 
@@ -30,7 +29,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-SWEEP = "closed and paused"
+SWEEP = "closed"
 RETRY_SECONDS = 1.0
 BATCH = 100
 PRUNE_SECONDS = 60.0
@@ -62,7 +61,10 @@ class Tracker:
         self._bus = bus
         self._temporal = temporal
         self._options = options
-        self._followers: dict[UUID, asyncio.Task[None]] = {}
+        self._followers: dict[Run, asyncio.Task[None]] = {}
+        self._new_runs = 0
+        self._rung = asyncio.Event()
+        self._sweeping = False
         self._watched: dict[str, float] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._waiting: set[str] = set()
@@ -73,8 +75,9 @@ class Tracker:
         try:
             await self._attempt(self._live)
             async with asyncio.TaskGroup() as tasks:
-                for step in (self._live, self._discover, self._settle, self._sweep, self._reconcile):
+                for step in (self._live, self._settle, self._sweep, self._compare_paused, self._reconcile):
                     tasks.create_task(self._repeat(step, poll), name=f"tracker: {step.__name__}")
+                tasks.create_task(self._discover_all(), name="tracker: discover")
                 tasks.create_task(self._repeat(self._prune, PRUNE_SECONDS), name="tracker: prune")
                 tasks.create_task(self._listen(), name="tracker: listen")
         finally:
@@ -101,15 +104,16 @@ class Tracker:
     async def _listen(self) -> None:
         async with self._bus.subscribe(doorbells.TRACKERS) as subscription:
             while True:
-                await self._hear(await subscription.get())
+                self._hear(await subscription.get())
 
-    async def _hear(self, message: str | Gap) -> None:
+    def _hear(self, message: str | Gap) -> None:
         if message == Ring.NEW_RUN:
-            self._make_room()
-            await self._attempt(self._discover)
+            self._new_runs += 1
+            self._rung.set()
         elif not isinstance(message, Gap):
             until = asyncio.get_running_loop().time() + WATCHED_FOR_SECONDS
-            self._watched.update(dict.fromkeys(orjson.loads(message), until))
+            with suppress(ValueError, TypeError):
+                self._watched.update(dict.fromkeys(orjson.loads(message), until))
 
     async def _live(self) -> None:
         """Renew this tracker's hold on what it follows."""
@@ -117,25 +121,35 @@ class Tracker:
         async with self._db.write() as tx:
             await tracking.stay_alive(tx, self._id, until)
 
+    async def _discover_all(self) -> None:
+        """Discover at intervals, and at once when somebody rings."""
+        while True:
+            await self._attempt(self._discover)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._rung.wait(), self._options.poll_seconds)
+            self._rung.clear()
+
     async def _discover(self) -> None:
         """Take over open executions that no living tracker follows: watched ones first, then the newest."""
+        now = asyncio.get_running_loop().time()
+        self._watched = {owner: until for owner, until in self._watched.items() if until > now}
+        self._make_room()
         room = self._options.follow_limit - len(self._followers)
         if room <= 0:
             return
-        now = asyncio.get_running_loop().time()
-        self._watched = {owner: until for owner, until in self._watched.items() if until > now}
         async with self._db.write() as tx:
-            runs = await tracking.claim(tx, self._id, list(self._watched), list(self._followers), room)
+            followed = [run.execution_id for run in self._followers]
+            runs = await tracking.claim(tx, self._id, list(self._watched), followed, room)
         for run in runs:
-            if run.execution_id not in self._followers:
-                self._followers[run.execution_id] = asyncio.create_task(
-                    self._follow(run), name="tracker: follow"
-                )
+            self._followers[run] = asyncio.create_task(self._follow(run), name="tracker: follow")
 
     def _make_room(self) -> None:
-        """Let the one followed longest go where there is no room for a new one: the sweep carries it on."""
-        if len(self._followers) >= self._options.follow_limit:
-            next(iter(self._followers.values())).cancel()
+        """Let go what was followed longest and nobody watches, for runs that rang: the sweep goes on with it."""
+        excess = len(self._followers) + self._new_runs - self._options.follow_limit
+        self._new_runs = 0
+        unwatched = [run for run in self._followers if run.owner_id not in self._watched]
+        for run in unwatched[: max(excess, 0)]:
+            self._followers.pop(run).cancel()
 
     async def _follow(self, run: Run) -> None:
         """Record an execution's runs to the last; after a failure it is discovered again."""
@@ -150,7 +164,9 @@ class Tracker:
             log.exception("Execution %s cannot be recorded", run.execution_id)
             await asyncio.sleep(RETRY_SECONDS)
         finally:
-            del self._followers[run.execution_id]
+            # Let go and taken over again, the run may have another follower by now.
+            if self._followers.get(run) is asyncio.current_task():
+                del self._followers[run]
 
     async def _follow_run(self, run: Run) -> Run | None:
         """Record one run to its end; the run to follow next, which is the same after a pause."""
@@ -173,10 +189,11 @@ class Tracker:
         await self._each(partial(starter.settle, self._db, self._temporal), unsettled)
 
     async def _sweep(self) -> None:
-        """Record what closed since the last sweep, and what was paused or unpaused, of those not followed."""
+        """Record what closed since the last sweep, of those not followed."""
         until = datetime.now(UTC) + timedelta(seconds=self._options.alive_seconds)
         async with self._db.write() as tx:
             watermark = await tracking.hold_sweep(tx, SWEEP, self._id, until)
+        self._sweeping = watermark is not None
         if watermark is None:
             return
         reached = watermark
@@ -184,21 +201,22 @@ class Tracker:
         async for closed in self._temporal.closed_since(WORKFLOW_ID_PREFIX, since):
             await self._catch_up([each.workflow_id for each in closed])
             reached = max(reached, *(each.closed_at for each in closed))
-        await self._catch_up(await self._pauses_to_read())
         async with self._db.write() as tx:
             await tracking.move_watermark(tx, SWEEP, self._id, reached)
 
-    async def _pauses_to_read(self) -> list[str]:
-        """The workflow ids that only one of us, Temporal or the log, takes for paused."""
+    async def _compare_paused(self) -> None:
+        """Read the executions that only one, Temporal or the log, takes for paused."""
+        if not self._sweeping:
+            return
         there = await self._temporal.paused(WORKFLOW_ID_PREFIX)
         async with self._db.read() as connection:
             here = await tracking.paused(connection)
-        return list(there ^ here)
+        await self._catch_up(list(there ^ here))
 
     async def _catch_up(self, workflow_ids: list[str]) -> None:
         async with self._db.read() as connection:
             runs = await tracking.open_runs_of(connection, workflow_ids)
-        await self._each(self._read, [run for run in runs if run.execution_id not in self._followers])
+        await self._each(self._read, [run for run in runs if run not in self._followers])
 
     async def _reconcile(self) -> None:
         """Ask Temporal about the executions that nobody has asked about for long."""

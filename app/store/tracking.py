@@ -21,6 +21,7 @@ FORGOTTEN_AFTER = timedelta(hours=1)
 
 _RUN_COLUMNS: Sequence[Any] = [
     col(Execution.id),
+    col(Execution.owner_id),
     col(Execution.temporal_workflow_id),
     col(Execution.temporal_run_id),
 ]
@@ -40,6 +41,7 @@ class Run:
     """One run on Temporal of an open execution."""
 
     execution_id: UUID
+    owner_id: str
     temporal_workflow_id: str
     run_id: str
 
@@ -139,7 +141,7 @@ async def claim_unconfirmed(tx: Transaction, before: datetime, limit: int) -> li
         .returning(*_RUN_COLUMNS, col(Execution.next_history_event), col(Execution.created_at))
     )
     rows = await tx.connection.execute(taken)
-    return [Stale(Run(*row[:3]), row.next_history_event, row.created_at) for row in rows]
+    return [Stale(Run(*row[: len(_RUN_COLUMNS)]), row.next_history_event, row.created_at) for row in rows]
 
 
 async def open_runs_of(connection: AsyncConnection, temporal_workflow_ids: Sequence[str]) -> list[Run]:
