@@ -144,7 +144,7 @@ class Tracker:
             self._followers[run] = asyncio.create_task(self._follow(run), name="tracker: follow")
 
     def _make_room(self) -> None:
-        """Let go what was followed longest and nobody watches, for runs that rang: the sweep goes on with it."""
+        """Let go what nobody watches, longest followed first, for runs that rang: the sweep goes on."""
         excess = len(self._followers) + self._new_runs - self._options.follow_limit
         self._new_runs = 0
         unwatched = [run for run in self._followers if run.owner_id not in self._watched]
