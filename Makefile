@@ -15,6 +15,9 @@ dev: $(READY) ## run Postgres, Valkey, Temporal, the API, a tracker and the exam
 test: $(READY) $(CLIENTS) ## run all tests against real servers
 	$(BIN)/pytest $(ARGS)
 
+faults: $(READY) ## run the fault matrix at its full size (25 minutes) and write docs/faults.md
+	$(BIN)/pytest tests/faults --faults=full $(ARGS)
+
 check: $(READY) ## format, lint, types, import contracts, schema snapshot
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -50,4 +53,4 @@ $(CLIENTS): tests/clients/package-lock.json
 	npm --prefix tests/clients ci --no-audit --no-fund
 	touch $@
 
-.PHONY: help dev test check fix schema playground lock
+.PHONY: help dev test faults check fix schema playground lock

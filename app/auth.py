@@ -103,6 +103,6 @@ def _name(value: object) -> str:
 def _scopes(value: object) -> frozenset[str]:
     """Scopes as RFC 8693 writes them (one string, separated by spaces) or as a list."""
     words = value.split() if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+    if not isinstance(words, list) or not all(isinstance(word, str) and word.isprintable() for word in words):
         raise Unauthenticated("The token's scope is not a list of words.")
     return frozenset(words)

@@ -513,6 +513,7 @@ def client(redis_url: str, socket_timeout_seconds: float, retry: Retry, **option
 
 
 async def run_until_one_fails(*coroutines: Any) -> None:
+    """Run all of them until one raises; the others are stopped then."""
     tasks = [asyncio.create_task(each) for each in coroutines]
     try:
         await asyncio.gather(*tasks)
@@ -522,6 +523,7 @@ async def run_until_one_fails(*coroutines: Any) -> None:
 
 
 async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended."""
     # Python 3.11's wait_for, which redis-py uses, can swallow a cancellation: repeat it.
     while not task.done():
         task.cancel()
@@ -529,14 +531,17 @@ async def stop(task: asyncio.Task[None]) -> None:
 
 
 def to_bytes(text: str) -> bytes:
+    """Any text as bytes: a channel may be named after what is no UTF-8."""
     return text.encode(errors="surrogatepass")
 
 
 def to_text(name: bytes) -> str:
+    """The text that `to_bytes` turned into these bytes."""
     return name.decode(errors="surrogatepass")
 
 
 def decode(payload: bytes) -> str | Gap:
+    """A message as text; `GAP` for what is none."""
     try:
         return payload.decode()
     except UnicodeDecodeError:

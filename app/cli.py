@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +16,38 @@ import uvloop
 
 from app import auth, dev, logs, main, migrate, settings, temporal, worker
 from app.dev import DevError
-from app.errors import Unavailable
+from app.drain import Drain
+from app.errors import Unauthenticated, Unavailable
+from app.migrate import MigrationError
 from app.servers import ServerError
 from app.settings import MINIMUM_SECRET_BYTES, InvalidSettings
 from app.worker import WorkerError
 from schema import sdl
 
 DEFAULT_DATA = Path(".data")
+MAX_TOKEN_HOURS = 10 * 365 * 24.0
+
+_MENDABLE = (
+    InvalidSettings,
+    DevError,
+    MigrationError,
+    ServerError,
+    WorkerError,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class Server(uvicorn.Server):
     """Ends with code 0 when it is told to end: uvicorn's own would raise the signal again after draining."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain.start()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -39,7 +61,7 @@ def run() -> None:
     arguments = _parser().parse_args()
     try:
         arguments.call(arguments)
-    except (InvalidSettings, DevError, ServerError, WorkerError, Unavailable) as error:
+    except _MENDABLE as error:
         sys.exit(f"temporal-graphql {arguments.command}: {error}")
 
 
@@ -70,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("token", help="mint a token for development, signed with JWT_SECRET")
     command.add_argument("--sub", required=True, help="the user")
     command.add_argument("--scope", action="append", help="repeatable; the four user scopes by default")
-    command.add_argument("--hours", type=float, default=24.0, help="how long it is valid (24)")
+    command.add_argument("--hours", type=_hours, default=24.0, help="how long it is valid (24)")
     command.add_argument(
         "--data", type=Path, default=DEFAULT_DATA, help="where `dev` keeps its secret (.data)"
     )
@@ -88,20 +110,25 @@ def _dev(arguments: argparse.Namespace) -> None:
 
 def _serve(_: argparse.Namespace) -> None:
     found = _configured()
+    drain = Drain(main.create_app(found))
     config = uvicorn.Config(
-        main.create_app(found),
+        drain,
         host=found.host,
         port=found.port,
         loop="uvloop",
         http="httptools",
         ws_max_size=found.max_frame_bytes,
+        # The pong waits behind what a slow reader has still to read, and 1011 would be fatal to its client.
+        ws_ping_timeout=found.socket_silence_seconds,
+        # Its windows cost each socket more memory than all the rest, and small frames gain little.
+        ws_per_message_deflate=False,
         # Its access log would show the `?token=` of old clients.
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=int(found.shutdown_timeout_seconds),
     )
-    Server(config).run()
+    Server(config, drain).run()
 
 
 def _track(_: argparse.Namespace) -> None:
@@ -123,8 +150,17 @@ def _migrate(_: argparse.Namespace) -> None:
 
 
 def _token(arguments: argparse.Namespace) -> None:
-    scopes = tuple(arguments.scope or auth.USER_SCOPES)
-    sys.stdout.write(auth.mint(_secret(arguments.data), arguments.sub, scopes, arguments.hours) + "\n")
+    secret = _secret(arguments.data)
+    token = auth.mint(secret, arguments.sub, tuple(arguments.scope or auth.USER_SCOPES), arguments.hours)
+    # Rather refused here than by the API.
+    auth.Verifier(secret).caller(token)
+    sys.stdout.write(token + "\n")
+
+
+def _hours(text: str) -> float:
+    if not 0 < (hours := float(text)) <= MAX_TOKEN_HOURS:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most {MAX_TOKEN_HOURS:.0f}")
+    return hours
 
 
 def _schema(_: argparse.Namespace) -> None:

@@ -18,6 +18,13 @@ log = logging.getLogger(__name__)
 # What the default converter reads by itself.
 _PLAIN = {b"json/plain", b"json/protobuf", b"binary/plain", b"binary/null", b"binary/protobuf"}
 
+# What says that it is the payloads; any other failure is the endpoint's, and may pass.
+_REFUSALS = {400, 422}
+
+
+class _Refused(Exception):
+    """The endpoint will not take these payloads, or does not speak the protocol."""
+
 
 class RemoteCodec(PayloadCodec):
     """Encodes and decodes by asking the endpoint, `POST <endpoint>/encode` and `/decode`.
@@ -32,30 +39,47 @@ class RemoteCodec(PayloadCodec):
             headers=headers if auth is None else {**headers, "Authorization": auth},
             timeout=timeout_seconds,
         )
+        self._refusal: str | None = None
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """The payloads as workers expect them; raises Unavailable."""
-        response = await self._ask("encode", payloads)
-        response.raise_for_status()
-        return _payloads(response)
+        """The payloads as workers expect them; raises Unavailable where the endpoint gives no such answer."""
+        try:
+            return await self._ask("encode", payloads)
+        except _Refused as error:
+            raise Unavailable(f"The codec endpoint refuses to encode: {error}.") from error
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """The payloads in plain; those that the endpoint refuses as they are. Raises Unavailable."""
-        response = await self._ask("decode", payloads)
-        if response.is_error:
-            log.warning("The codec endpoint refused to decode: HTTP %s", response.status_code)
+        try:
+            opened = await self._ask("decode", payloads)
+        except _Refused as error:
+            if len(payloads) > 1:
+                middle = len(payloads) // 2
+                return await self.decode(payloads[:middle]) + await self.decode(payloads[middle:])
+            self._note_refusal(str(error))
             return list(payloads)
-        return _payloads(response)
+        self._refusal = None
+        return opened
 
-    async def _ask(self, what: str, payloads: Sequence[Payload]) -> httpx.Response:
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _ask(self, what: str, payloads: Sequence[Payload]) -> list[Payload]:
         body = json_format.MessageToJson(Payloads(payloads=payloads), indent=None)
         try:
             response = await self._client.post(what, content=body)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Unavailable("The codec endpoint does not answer.") from error
-        if response.is_server_error:
-            raise Unavailable("The codec endpoint does not answer.")
-        return response
+        if response.status_code in _REFUSALS:
+            raise _Refused(f"HTTP {response.status_code}")
+        if not response.is_success:
+            raise Unavailable(f"The codec endpoint does not work: HTTP {response.status_code}.")
+        return _answered(response, len(payloads))
+
+    def _note_refusal(self, why: str) -> None:
+        if self._refusal != why:
+            log.warning("The codec endpoint refuses to decode: %s", why)
+        self._refusal = why
 
 
 async def decode_events(codec: PayloadCodec, events: Sequence[HistoryEvent]) -> None:
@@ -65,9 +89,8 @@ async def decode_events(codec: PayloadCodec, events: Sequence[HistoryEvent]) -> 
     payloads += [failure.encoded_attributes for failure in failures if failure.HasField("encoded_attributes")]
     sealed = [payload for payload in payloads if not _is_plain(payload)]
     opened = await codec.decode(sealed) if sealed else []
-    if len(opened) == len(sealed):
-        for payload, plain in zip(sealed, opened, strict=True):
-            payload.CopyFrom(plain)
+    for payload, plain in zip(sealed, opened, strict=True):
+        payload.CopyFrom(plain)
     for failure in failures:
         _restore(failure)
 
@@ -86,6 +109,7 @@ def _read_failures(event: HistoryEvent) -> Iterator[Failure]:
         event.activity_task_failed_event_attributes.failure,
         event.activity_task_started_event_attributes.last_failure,
         event.child_workflow_execution_failed_event_attributes.failure,
+        event.workflow_execution_update_completed_event_attributes.outcome.failure,
     ):
         yield from _chain(failure)
 
@@ -100,14 +124,23 @@ def _restore(failure: Failure) -> None:
     """Put an encoded failure's message and stack trace back, where they can be read now."""
     if failure.encoded_attributes.metadata.get("encoding") != b"json/plain":
         return
-    attributes = orjson.loads(failure.encoded_attributes.data)
-    failure.message = attributes.get("message", failure.message)
-    failure.stack_trace = attributes.get("stack_trace", failure.stack_trace)
+    try:
+        attributes = orjson.loads(failure.encoded_attributes.data)
+        failure.message = attributes.get("message", failure.message)
+        failure.stack_trace = attributes.get("stack_trace", failure.stack_trace)
+    except (ValueError, TypeError, AttributeError):
+        log.debug("Encoded failure attributes are not what they should be")
 
 
 def _is_plain(payload: Payload) -> bool:
     return payload.metadata.get("encoding", b"") in _PLAIN
 
 
-def _payloads(response: httpx.Response) -> list[Payload]:
-    return list(json_format.Parse(response.content, Payloads()).payloads)
+def _answered(response: httpx.Response, expected: int) -> list[Payload]:
+    try:
+        payloads = list(json_format.Parse(response.content, Payloads()).payloads)
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        raise _Refused("its answer is not a list of payloads") from error
+    if len(payloads) != expected:
+        raise _Refused(f"{len(payloads)} answers to {expected} payloads")
+    return payloads

@@ -60,7 +60,10 @@ class Stack:
 
 
 async def run(data: Path) -> None:
-    """Serve until SIGINT or SIGTERM, with all files under `data`; raises DevError or ServerError."""
+    """Serve until SIGINT or SIGTERM, with all files under `data`.
+
+    Raises DevError, ServerError, MigrationError or Unavailable.
+    """
     stopped = _stop_event()
     async with servers.embedded(
         data,
@@ -127,6 +130,7 @@ def _kept_secret(data: Path) -> str:
 
 def _write_private(file: Path, text: str) -> None:
     """Write a file that only this user can read, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
@@ -169,10 +173,13 @@ async def _end(part: Part) -> None:
 
 
 async def _until_ready(port: int, parts: list[Part], stopped: asyncio.Event) -> None:
-    async with asyncio.timeout(READY_SECONDS):
-        while not stopped.is_set() and not await servers.replied(port, HEALTH_REQUEST, b"HTTP/1.1 200"):
-            _check_alive(parts)
-            await asyncio.sleep(POLL_SECONDS)
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            while not stopped.is_set() and not await servers.replied(port, HEALTH_REQUEST, b"HTTP/1.1 200"):
+                _check_alive(parts)
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise DevError(f"the API did not answer on port {port} within {READY_SECONDS:.0f} s") from None
 
 
 async def _until_stopped(parts: list[Part], stopped: asyncio.Event) -> None:

@@ -10,6 +10,8 @@ from app.tables import ExecutionAction, ExecutionStatus
 
 
 class ErrorCode(StrEnum):
+    """The kinds of failures; stable."""
+
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"

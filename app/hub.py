@@ -137,6 +137,7 @@ class Hub:
         if feed is None:
             feed = self._feeds[owner] = Feed(owner, self._ring_events)
             self._listeners[owner] = asyncio.create_task(self._listen(feed), name="hub: listen")
+            doorbells.tell_watched(self._bus, [owner])
         feed.watchers += 1
         self._metrics.subscriptions.inc()
         try:

@@ -49,14 +49,15 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             statement_timeout_seconds=settings.statement_timeout_seconds,
             announce=partial(doorbells.announce, bus),
         )
+        codec = _codec(settings)
         try:
-            client = await connect(
-                settings.temporal_address, settings.temporal_namespace, codec=_codec(settings)
-            )
+            client = await connect(settings.temporal_address, settings.temporal_namespace, codec=codec)
             async with _hub(settings, db, bus, metrics) as live:
                 yield Services(db, bus, live, Temporal(client, settings.temporal_timeout_seconds), metrics)
         finally:
             await db.close()
+            if codec is not None:
+                await codec.close()
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -71,7 +72,6 @@ def create_app(settings: Settings) -> Starlette:
         routes=_routes(settings),
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused},
-        max_body_size=settings.max_body_bytes,
     )
 
 
@@ -139,7 +139,11 @@ def _view(settings: Settings) -> GraphQLView:
     token = settings.playground_token
     shown = None if token is None else token.get_secret_value()
     page = playground.page(PATH, shown) if settings.playground else None
-    options = Options(settings.connection_init_timeout_seconds, settings.max_operations_per_socket)
+    options = Options(
+        settings.connection_init_timeout_seconds,
+        settings.max_operations_per_socket,
+        settings.max_body_bytes,
+    )
     return GraphQLView(schema, _services, verifier, page, options)
 
 

@@ -8,6 +8,10 @@ from alembic.config import Config
 import migrations
 
 
+class MigrationError(Exception):
+    """The database cannot be reached; the message says why."""
+
+
 def config(database_url: str) -> Config:
     """Alembic's configuration for one database."""
     found = Config()
@@ -18,10 +22,10 @@ def config(database_url: str) -> Config:
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Bring a database up to a revision. Not to be called where an event loop runs."""
+    """Bring a database up to a revision; raises MigrationError. Not to be called under an event loop."""
     command.upgrade(config(database_url), revision)
 
 
 def downgrade(database_url: str, revision: str = "base") -> None:
-    """Take a database back to a revision. Not to be called where an event loop runs."""
+    """Take a database back to a revision; raises MigrationError. Not to be called under an event loop."""
     command.downgrade(config(database_url), revision)

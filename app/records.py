@@ -13,6 +13,8 @@ from app.tables import EventType, ExecutionStatus, FailureReason
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRecord:
+    """A workflow without its `input_schema`, which is read only when selected."""
+
     id: UUID
     owner_id: str
     name: str
@@ -57,6 +59,8 @@ class ExecutionRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
+    """An event at its place in the feed; `recorded_at` is by our clock, `timestamp` by that of its cause."""
+
     owner_id: str
     position: int
     execution_id: UUID

@@ -365,6 +365,7 @@ def _temporal_options(port: int, http_port: int) -> tuple[str, ...]:
 
 
 def free_port(usual: int | None = None) -> int:
+    """A port that nobody listens on: the usual one where it is free."""
     while not _bindable(port := usual or secrets.choice(FREE_PORTS)):
         usual = None
     return port
@@ -380,6 +381,7 @@ def _bindable(port: int) -> bool:
 
 
 async def replied(port: int, request: bytes, reply: bytes) -> bool:
+    """Whether what listens on a port answers a request with these bytes, within two seconds."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)

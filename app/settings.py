@@ -2,12 +2,34 @@
 
 from functools import partial
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+def _address(*schemes: str) -> AfterValidator:
+    """A URL with one of the schemes; the complaint leaves out its text, which may have a password."""
+
+    def check(url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in schemes and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise PydanticCustomError("address", f"is not an address like {schemes[0]}://host:port")
+        return url
+
+    return AfterValidator(check)
+
+
+# What Python can add to a date: thirty years.
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
+PostgresUrl = Annotated[str, _address("postgresql", "postgresql+asyncpg", "postgres")]
+RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
 
 MINIMUM_SECRET_BYTES = 32
 
@@ -17,8 +39,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
-    database_url: str = Field(description="postgresql:// address of Postgres")
-    redis_url: str = Field(description="redis:// address of Redis or Valkey")
+    database_url: PostgresUrl = Field(description="postgresql:// address of Postgres")
+    redis_url: RedisUrl = Field(description="redis:// address of Redis or Valkey")
     redis_prefix: str = Field("temporal-graphql", description="of the channels: tells two deployments apart")
     temporal_address: str | None = Field(None, description="host:port of the Temporal frontend")
     temporal_namespace: str | None = None
@@ -44,6 +66,9 @@ class Settings(BaseSettings):
     max_frame_bytes: Count = 1_048_576
     connection_init_timeout_seconds: Seconds = 5.0
     max_operations_per_socket: Count = 50
+    socket_silence_seconds: Seconds = Field(
+        120.0, description="after which a WebSocket is closed that answers no ping: its reader may be slow"
+    )
     shutdown_timeout_seconds: Seconds = 5.0
 
     hub_ring_events: Count = Field(1_000, description="recent events kept for each watched owner")
@@ -51,7 +76,7 @@ class Settings(BaseSettings):
     hub_backstop_seconds: Seconds = 3.0
 
     event_retention_days: float | None = Field(
-        None, gt=0, description="after which events are pruned; none: never"
+        None, gt=0, le=36_500, description="after which events are pruned; none: never"
     )
     follow_limit: Count = Field(500, description="executions followed by long poll in one tracker")
     tracker_poll_seconds: Seconds = 1.0

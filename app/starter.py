@@ -27,12 +27,12 @@ async def start(db: Database, temporal: Temporal, request: StartRequest) -> Exec
 
 
 async def settle(db: Database, temporal: Temporal, execution_id: UUID) -> None:
-    """Finish a start that its API process left unsettled; raises Unavailable."""
+    """Finish a start that its API process left, unless another has meanwhile; raises Unavailable."""
     async with db.read() as connection:
         request, status = await tracking.start_request(connection, execution_id)
     if status is ExecutionStatus.PENDING:
         await start(db, temporal, request)
-    else:
+    elif status is ExecutionStatus.CANCELLED:
         await _withdraw(db, temporal, request)
 
 

@@ -22,6 +22,8 @@ from sqlmodel import Field, SQLModel
 
 
 class ExecutionStatus(StrEnum):
+    """Where an execution stands; the last three are final."""
+
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"
@@ -31,6 +33,8 @@ class ExecutionStatus(StrEnum):
 
 
 class ExecutionAction(StrEnum):
+    """What may be asked of an execution."""
+
     PAUSE = "PAUSE"
     RESUME = "RESUME"
     CANCEL = "CANCEL"
@@ -41,6 +45,8 @@ class ExecutionAction(StrEnum):
 
 
 class FailureReason(StrEnum):
+    """Why an execution failed."""
+
     APPLICATION = "APPLICATION"
     TIMED_OUT = "TIMED_OUT"
     TERMINATED = "TERMINATED"

@@ -10,6 +10,7 @@ from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
@@ -42,6 +43,10 @@ MAX_REASON_CHARACTERS = 1_000
 
 class NotRunning(Exception):
     """Temporal has no such run, or no open one, or no such namespace."""
+
+
+class NoNamespace(NotRunning):
+    """Temporal has no such namespace: that says nothing about its runs."""
 
 
 class Refused(Exception):
@@ -116,8 +121,8 @@ class Temporal:
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     rpc_timeout=self._timeout,
                 )
-        except WorkflowAlreadyStartedError as error:
-            return error.run_id or await self._run_id(request.temporal_workflow_id)
+        except WorkflowAlreadyStartedError:
+            return await self._first_run_id(request.temporal_workflow_id)
         except (NotRunning, Refused) as error:
             raise StartRejected(str(error)) from error
         run_id = handle.first_execution_run_id
@@ -160,14 +165,21 @@ class Temporal:
         """The run that a reset put in this one's place, if one did; raises NotRunning."""
         answer = await self._describe(workflow_id, run_id)
         new_run_id = answer.workflow_extended_info.reset_run_id
-        if not new_run_id:
+        if not new_run_id and not (new_run_id := await self._successor(answer.workflow_execution_info)):
             return None
-        # The new run's history begins with a copy of the old one's, up to a failed task that names it.
+        # The new run's history begins with a copy of another's, up to a failed task that names the new one.
         async for page in self.history(workflow_id, new_run_id, wait=False):
             for event in page:
                 if event.workflow_task_failed_event_attributes.new_run_id == new_run_id:
                     return Reset(new_run_id, event.event_id + 1)
-        raise Unavailable("The new run of a reset has no fork yet.")
+        return Reset(new_run_id, 1)
+
+    async def _successor(self, ended: WorkflowExecutionInfo) -> str:
+        """The chain's present run: the reset of an earlier run is not noted in the one that it ends."""
+        present = (await self._describe(ended.execution.workflow_id, "")).workflow_execution_info
+        same_chain = present.first_run_id == ended.first_run_id != ""
+        other = present.execution.run_id != ended.execution.run_id
+        return present.execution.run_id if same_chain and other else ""
 
     async def closed_since(self, prefix: str, since: datetime) -> AsyncIterator[list[Closed]]:
         """Pages of the workflows that closed after an instant, as visibility knows it: with some delay."""
@@ -215,10 +227,13 @@ class Temporal:
             namespace=self._client.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
         )
-        async with _call(self._timeout):
-            return await self._client.workflow_service.describe_workflow_execution(
-                request, timeout=self._timeout
-            )
+        try:
+            async with _call(self._timeout):
+                return await self._client.workflow_service.describe_workflow_execution(
+                    request, timeout=self._timeout
+                )
+        except NoNamespace as error:
+            raise Unavailable(str(error)) from error
 
     async def _list(self, query: str) -> AsyncIterator[Sequence[WorkflowExecutionInfo]]:
         token = b""
@@ -236,11 +251,10 @@ class Temporal:
                 return
             token = page.next_page_token
 
-    async def _run_id(self, workflow_id: str) -> str:
-        async with _call(self._timeout):
-            handle = self._client.get_workflow_handle(workflow_id)
-            async for event in handle.fetch_history_events(page_size=1, rpc_timeout=self._timeout):
-                return event.workflow_execution_started_event_attributes.original_execution_run_id
+    async def _first_run_id(self, workflow_id: str) -> str:
+        """The run that a start made, however many have carried it on since."""
+        async for page in self.history(workflow_id, "", wait=False):
+            return page[0].workflow_execution_started_event_attributes.first_execution_run_id
         raise Unavailable("Temporal gave no history.")
 
 
@@ -269,8 +283,12 @@ def _translated() -> Iterator[None]:
 def _translation(error: RPCError) -> Exception:
     match error.status:
         case RPCStatusCode.NOT_FOUND:
-            return NotRunning(error.message)
+            return NoNamespace(error.message) if _names_namespace(error) else NotRunning(error.message)
         case RPCStatusCode.INVALID_ARGUMENT | RPCStatusCode.FAILED_PRECONDITION:
             return Refused(error.message)
         case _:
             return Unavailable("Temporal does not answer.", retry_after_seconds=2)
+
+
+def _names_namespace(error: RPCError) -> bool:
+    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
+from uuid import UUID
 
 import orjson
 
@@ -22,7 +23,7 @@ from app.db import Database
 from app.doorbells import Ring
 from app.errors import Unavailable
 from app.store import events, tracking
-from app.store.tracking import Run, Stale
+from app.store.tracking import Claim, Run, Stale
 from app.temporal import WORKFLOW_ID_PREFIX, NotRunning, Refused, Temporal
 
 T = TypeVar("T")
@@ -31,11 +32,14 @@ log = logging.getLogger(__name__)
 
 SWEEP = "closed"
 RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 60.0
+FOLLOW_QUIET_SECONDS = 3.0
 BATCH = 100
 PRUNE_SECONDS = 60.0
 PRUNED_AT_ONCE = 5_000
 AT_ONCE = 20
 WATCHED_FOR_SECONDS = 15.0
+EXPECTED = (Unavailable, NotRunning, Refused)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class Options:
     event_retention: timedelta | None
 
 
+@dataclass(frozen=True)
+class Follower:
+    """An execution that is followed, and the task that does it."""
+
+    claim: Claim
+    task: asyncio.Task[None]
+
+
 class Tracker:
     """One tracker among any number: they share the work by leases, and correctness depends on none."""
 
@@ -61,13 +73,14 @@ class Tracker:
         self._bus = bus
         self._temporal = temporal
         self._options = options
-        self._followers: dict[Run, asyncio.Task[None]] = {}
-        self._new_runs = 0
+        self._followers: dict[UUID, Follower] = {}
         self._rung = asyncio.Event()
+        self._alive_until = 0.0
+        self._follow_failed = 0.0
         self._sweeping = False
         self._watched: dict[str, float] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._waiting: set[str] = set()
+        self._failing: dict[str, str] = {}
 
     async def run(self) -> None:
         """Track until cancelled."""
@@ -89,17 +102,26 @@ class Tracker:
             await asyncio.sleep(pause_seconds)
 
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run a step of a loop that must go on whatever happens to it; an outage is logged once."""
+        """Run a step of a loop that must go on whatever happens to it."""
+        name = step.__name__.strip("_").replace("_", " ")
         try:
             await step()
-        except (Unavailable, NotRunning, Refused) as error:
-            if step.__name__ not in self._waiting:
-                log.warning("The tracker cannot %s: %s", step.__name__.strip("_"), error)
-            self._waiting.add(step.__name__)
-        except Exception:
-            log.exception("The tracker failed to %s", step.__name__.strip("_"))
+        except Exception as error:  # noqa: BLE001 - the edge of the process
+            self._complain(name, f"The tracker cannot {name}", error)
         else:
-            self._waiting.discard(step.__name__)
+            self._recover(name)
+
+    def _recover(self, name: str) -> None:
+        if self._failing.pop(name, None):
+            log.info("The tracker can %s again", name)
+
+    def _complain(self, what: str, message: str, error: BaseException) -> None:
+        """Log a failure once, not each time that it is met again; one that nobody expects with its trace."""
+        kind = type(error).__name__
+        if self._failing.get(what) != kind:
+            trace = None if isinstance(error, EXPECTED) else error
+            log.log(logging.ERROR if trace else logging.WARNING, "%s: %s", message, error, exc_info=trace)
+        self._failing[what] = kind
 
     async def _listen(self) -> None:
         async with self._bus.subscribe(doorbells.TRACKERS) as subscription:
@@ -107,66 +129,115 @@ class Tracker:
                 self._hear(await subscription.get())
 
     def _hear(self, message: str | Gap) -> None:
-        if message == Ring.NEW_RUN:
-            self._new_runs += 1
-            self._rung.set()
-        elif not isinstance(message, Gap):
-            until = asyncio.get_running_loop().time() + WATCHED_FOR_SECONDS
+        if isinstance(message, str) and message != Ring.NEW_RUN:
+            # Another version's message says nothing to us.
             with suppress(ValueError, TypeError):
-                self._watched.update(dict.fromkeys(orjson.loads(message), until))
+                self._watch(orjson.loads(message))
+        else:
+            self._rung.set()
+
+    def _watch(self, owners: Sequence[object]) -> None:
+        until = asyncio.get_running_loop().time() + WATCHED_FOR_SECONDS
+        names = {owner for owner in owners if isinstance(owner, str) and "\x00" not in owner}
+        if names - self._watched.keys():
+            self._rung.set()
+        self._watched.update(dict.fromkeys(names, until))
 
     async def _live(self) -> None:
         """Renew this tracker's hold on what it follows."""
-        until = datetime.now(UTC) + timedelta(seconds=self._options.alive_seconds)
+        now = asyncio.get_running_loop().time()
         async with self._db.write() as tx:
-            await tracking.stay_alive(tx, self._id, until)
+            await tracking.stay_alive(tx, self._id, timedelta(seconds=self._options.alive_seconds))
+        if now > self._alive_until:
+            await self._give_up_what_was_taken_over()
+        self._alive_until = now + self._options.alive_seconds
+        # A follower that waits for news again does not say so: its silence does.
+        if "follow" in self._failing and now > self._follow_failed + FOLLOW_QUIET_SECONDS:
+            self._recover("follow")
+
+    async def _give_up_what_was_taken_over(self) -> None:
+        """After a hold that has lapsed: others took this tracker for dead."""
+        async with self._db.read() as connection:
+            held = await tracking.held(connection, self._id)
+        for execution_id in self._followers.keys() - held:
+            self._let_go(execution_id)
 
     async def _discover_all(self) -> None:
         """Discover at intervals, and at once when somebody rings."""
         while True:
+            self._rung.clear()
             await self._attempt(self._discover)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._rung.wait(), self._options.poll_seconds)
-            self._rung.clear()
+                async with asyncio.timeout(self._options.poll_seconds):
+                    await self._rung.wait()
 
     async def _discover(self) -> None:
-        """Take over open executions that no living tracker follows: watched ones first, then the newest."""
+        """Follow what no living tracker follows: watched owners' executions first, then the newest.
+
+        With all places taken, those of the lowest rank give way: the sweep carries them on.
+        """
         now = asyncio.get_running_loop().time()
         self._watched = {owner: until for owner, until in self._watched.items() if until > now}
-        self._make_room()
-        room = self._options.follow_limit - len(self._followers)
-        if room <= 0:
-            return
+        limit, followed = self._options.follow_limit, [each.claim for each in self._followers.values()]
+        room = limit - len(followed)
+        lowest = None if room > 0 else min(map(self._rank, followed))
+        wanted = room if room > 0 else limit
         async with self._db.write() as tx:
-            followed = [run.execution_id for run in self._followers]
-            runs = await tracking.claim(tx, self._id, list(self._watched), followed, room)
-        for run in runs:
-            self._followers[run] = asyncio.create_task(self._follow(run), name="tracker: follow")
+            found = await tracking.claim(
+                tx, self._id, list(self._watched), list(self._followers), wanted, above=lowest
+            )
+            chosen = sorted(followed + found, key=self._rank, reverse=True)
+            excess = [each.run.execution_id for each in chosen[limit:]]
+            if excess:
+                await tracking.release(tx, self._id, excess)
+        for execution_id in excess:
+            self._let_go(execution_id)
+        for claim in found:
+            if claim.run.execution_id not in excess:
+                self._take_up(claim)
 
-    def _make_room(self) -> None:
-        """Let go what nobody watches, longest followed first, for runs that rang: the sweep goes on."""
-        excess = len(self._followers) + self._new_runs - self._options.follow_limit
-        self._new_runs = 0
-        unwatched = [run for run in self._followers if run.owner_id not in self._watched]
-        for run in unwatched[: max(excess, 0)]:
-            self._followers.pop(run).cancel()
+    def _rank(self, claim: Claim) -> tuple[bool, datetime]:
+        return claim.run.owner_id in self._watched, claim.created_at
+
+    def _take_up(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._follow(claim.run), name="tracker: follow")
+        self._followers[claim.run.execution_id] = Follower(claim, task)
+
+    def _let_go(self, execution_id: UUID) -> None:
+        follower = self._followers.pop(execution_id, None)
+        if follower is not None:
+            follower.task.cancel()
 
     async def _follow(self, run: Run) -> None:
-        """Record an execution's runs to the last; after a failure it is discovered again."""
-        next_run: Run | None = run
+        """Record an execution's runs to the last, through outages."""
         try:
-            while next_run is not None:
-                next_run = await self._follow_run(next_run)
-        except (Unavailable, NotRunning, Refused) as error:
+            await self._follow_runs(run)
+        except (NotRunning, Refused) as error:
             log.debug("Execution %s waits: %s", run.execution_id, error)
             await asyncio.sleep(RETRY_SECONDS)
-        except Exception:
-            log.exception("Execution %s cannot be recorded", run.execution_id)
-            await asyncio.sleep(RETRY_SECONDS)
         finally:
-            # Let go and taken over again, the run may have another follower by now.
-            if self._followers.get(run) is asyncio.current_task():
-                del self._followers[run]
+            self._failing.pop(repr(run), None)
+            # Let go and taken up again, the execution may have another follower by now.
+            follower = self._followers.get(run.execution_id)
+            if follower is not None and follower.task is asyncio.current_task():
+                del self._followers[run.execution_id]
+
+    async def _follow_runs(self, run: Run) -> None:
+        next_run: Run | None = run
+        pause_seconds = RETRY_SECONDS
+        while next_run is not None:
+            try:
+                next_run = await self._follow_run(next_run)
+            except (NotRunning, Refused):
+                raise
+            except Unavailable as error:
+                self._follow_failed = asyncio.get_running_loop().time()
+                self._complain("follow", "The tracker cannot follow", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - one execution stops no other
+                self._complain(repr(run), f"{run} cannot be recorded", error)
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, MAX_RETRY_SECONDS)
 
     async def _follow_run(self, run: Run) -> Run | None:
         """Record one run to its end; the run to follow next, which is the same after a pause."""
@@ -190,9 +261,9 @@ class Tracker:
 
     async def _sweep(self) -> None:
         """Record what closed since the last sweep, of those not followed."""
-        until = datetime.now(UTC) + timedelta(seconds=self._options.alive_seconds)
+        hold = timedelta(seconds=self._options.alive_seconds)
         async with self._db.write() as tx:
-            watermark = await tracking.hold_sweep(tx, SWEEP, self._id, until)
+            watermark = await tracking.hold_sweep(tx, SWEEP, self._id, hold)
         self._sweeping = watermark is not None
         if watermark is None:
             return
@@ -216,7 +287,7 @@ class Tracker:
     async def _catch_up(self, workflow_ids: list[str]) -> None:
         async with self._db.read() as connection:
             runs = await tracking.open_runs_of(connection, workflow_ids)
-        await self._each(self._read, [run for run in runs if run not in self._followers])
+        await self._each(self._read, [run for run in runs if run.execution_id not in self._followers])
 
     async def _reconcile(self) -> None:
         """Ask Temporal about the executions that nobody has asked about for long."""
@@ -226,15 +297,18 @@ class Tracker:
         await self._each(self._confirm, stale)
 
     async def _prune(self) -> None:
-        """Delete events past their retention, some of some owners at a time."""
+        """Delete events past their retention, so many in one transaction."""
         if self._options.event_retention is None:
             return
         before = datetime.now(UTC) - self._options.event_retention
+        while owners := await self._owners_to_prune(before):
+            for owner in owners:
+                async with self._db.write() as tx:
+                    await events.prune(tx, owner, before, PRUNED_AT_ONCE)
+
+    async def _owners_to_prune(self, before: datetime) -> list[str]:
         async with self._db.read() as connection:
-            owners = await events.owners_with_events_before(connection, before, BATCH)
-        for owner in owners:
-            async with self._db.write() as tx:
-                await events.prune(tx, owner, before, PRUNED_AT_ONCE)
+            return await events.owners_with_events_before(connection, before, BATCH)
 
     async def _confirm(self, stale: Stale) -> None:
         run = stale.run
@@ -262,19 +336,20 @@ class Tracker:
                 await step(item)
 
         results = await asyncio.gather(*map(bounded, items), return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, Unavailable):
-                log.error("An execution cannot be recorded", exc_info=failure)
-        for failure in failures:
-            if isinstance(failure, Unavailable):
-                raise failure
+        for item, result in zip(items, results, strict=True):
+            if result is None:
+                self._failing.pop(repr(item), None)
+            elif not isinstance(result, Unavailable):
+                self._complain(repr(item), f"{item} cannot be recorded", result)
+        for result in results:
+            if isinstance(result, Unavailable):
+                raise result
 
     async def _stop(self) -> None:
-        followers = list(self._followers.values())
-        for task in followers:
+        tasks = [follower.task for follower in self._followers.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*followers, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(Unavailable):
             async with self._db.write() as tx:
                 await tracking.leave(tx, self._id)

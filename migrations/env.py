@@ -4,9 +4,11 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, pool
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.db import async_url
+from app.migrate import MigrationError
 from app.tables import METADATA
 
 
@@ -16,11 +18,24 @@ def _migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
+async def _connection(url: str) -> AsyncConnection:
+    try:
+        return await create_async_engine(async_url(url), poolclass=pool.NullPool).connect()
+    except (OSError, SQLAlchemyError, ValueError) as error:
+        raise MigrationError(f"the database cannot be reached: {_root(error)}") from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """What Postgres said, inside the drivers' wrappings."""
+    return error if error.__cause__ is None else _root(error.__cause__)
+
+
 async def _run(url: str) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool)
-    async with engine.connect() as connection:
+    connection = await _connection(url)
+    try:
         await connection.run_sync(_migrate)
-    await engine.dispose()
+    finally:
+        await connection.close()
 
 
 if context.is_offline_mode():
@@ -30,4 +45,4 @@ if context.is_offline_mode():
 elif (given := context.config.attributes.get("connection")) is not None:
     _migrate(given)
 else:
-    asyncio.run(_run(async_url(context.config.get_main_option("database_url") or "")))
+    asyncio.run(_run(context.config.get_main_option("database_url") or ""))

@@ -1,6 +1,7 @@
 """Loads that sibling fields share. They batch and never cache: a subscription lives long."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,19 +17,32 @@ Fetch = Callable[[Connection, Caller, Sequence[UUID]], Awaitable[dict[UUID, V]]]
 
 
 class Loaders:
-    """The loaders of one operation; a key that the caller may not see loads None."""
+    """The loaders of one operation, made when first asked; what the caller may not see loads None."""
 
     def __init__(self, db: Database, caller: Caller) -> None:
-        self.workflow: DataLoader[UUID, WorkflowRecord | None] = _loader(db, caller, workflows.by_ids)
-        self.input_schema: DataLoader[UUID, Any] = _loader(db, caller, workflows.input_schemas)
-        self.execution: DataLoader[UUID, ExecutionRecord | None] = _loader(db, caller, executions.by_ids)
-        self.payloads: DataLoader[UUID, tuple[Any, Any] | None] = _loader(db, caller, executions.payloads)
+        self._db = db
+        self._caller = caller
 
+    @cached_property
+    def workflow(self) -> DataLoader[UUID, WorkflowRecord | None]:
+        return self._loader(workflows.by_ids)
 
-def _loader(db: Database, caller: Caller, fetch: Fetch[V]) -> DataLoader[UUID, V | None]:
-    async def load(ids: list[UUID]) -> list[V | None]:
-        async with db.read() as connection:
-            found = await fetch(connection, caller, ids)
-        return [found.get(id) for id in ids]
+    @cached_property
+    def input_schema(self) -> DataLoader[UUID, Any]:
+        return self._loader(workflows.input_schemas)
 
-    return DataLoader(load, cache=False, max_batch_size=100)
+    @cached_property
+    def execution(self) -> DataLoader[UUID, ExecutionRecord | None]:
+        return self._loader(executions.by_ids)
+
+    @cached_property
+    def payloads(self) -> DataLoader[UUID, tuple[Any, Any] | None]:
+        return self._loader(executions.payloads)
+
+    def _loader(self, fetch: Fetch[V]) -> DataLoader[UUID, V | None]:
+        async def load(ids: list[UUID]) -> list[V | None]:
+            async with self._db.read() as connection:
+                found = await fetch(connection, self._caller, ids)
+            return [found.get(id) for id in ids]
+
+        return DataLoader(load, cache=False, max_batch_size=100)

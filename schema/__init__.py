@@ -1,16 +1,19 @@
 """The GraphQL face: the only use of strawberry."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import strawberry
 from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types import ExecutionContext
+from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.graphql import OperationType
 
 from resolvers.context import context
 from schema import enums as enums
-from schema.documents import CACHED_DOCUMENTS, CachedParse
+from schema.documents import CACHED_DOCUMENTS, CachedParse, NamedOperation
 from schema.errors import HANDLERS, PresentErrors
 from schema.mutation import Mutation
 from schema.query import Query
@@ -29,8 +32,29 @@ class OwnContext(SchemaExtension):
         yield
 
 
+class NeedsStream(InvalidOperationTypeError):
+    """A subscription was sent where one result is all that can be returned."""
+
+    def as_http_error_reason(self, method: str) -> str:
+        return (
+            "A subscription needs a stream: accept text/event-stream or "
+            "multipart/mixed;subscriptionSpec=1.0, or use a WebSocket."
+        )
+
+
 class Schema(strawberry.Schema):
     """Leaves the logging of errors to PresentErrors: users' mistakes are no errors of the server."""
+
+    async def execute(self, *args: Any, **given: Any) -> ExecutionResult:
+        """The one result of a query or mutation; raises NeedsStream for a subscription."""
+        allowed = given.get("allowed_operation_types") or OperationType
+        given["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
+        try:
+            return await super().execute(*args, **given)
+        except InvalidOperationTypeError as error:
+            if error.operation_type is OperationType.SUBSCRIPTION:
+                raise NeedsStream(error.operation_type) from None
+            raise
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
@@ -49,6 +73,7 @@ def _build(*, in_order: bool) -> Schema:
             OwnContext,
             CachedParse,
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
+            NamedOperation,
         ],
         exception_handlers=HANDLERS,
         config=StrawberryConfig(scalar_map=SCALARS, sort_schema=in_order),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 
-from graphql import DocumentNode, GraphQLError, parse
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
 from strawberry.extensions import SchemaExtension
 
 MAX_TOKENS = 2_000
@@ -25,3 +25,18 @@ class CachedParse(SchemaExtension):
             with suppress(GraphQLError, RecursionError):
                 self.execution_context.graphql_document = _parsed(self.execution_context.query)
         yield
+
+
+class NamedOperation(SchemaExtension):
+    """Refuses several operations without the name of one: strawberry would execute the first."""
+
+    def on_validate(self) -> Iterator[None]:
+        if self.execution_context._provided_operation_name is None and self._ambiguous():  # noqa: SLF001
+            problem = GraphQLError("The document has several operations: send the `operationName` of one.")
+            self.execution_context.pre_execution_errors = [problem]
+        yield
+
+    def _ambiguous(self) -> bool:
+        document = self.execution_context.graphql_document
+        definitions = document.definitions if document is not None else ()
+        return sum(isinstance(each, OperationDefinitionNode) for each in definitions) > 1

@@ -7,7 +7,9 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.field import StrawberryField
 
 from app import errors
@@ -167,6 +169,8 @@ def present(error: GraphQLError) -> GraphQLError:
             return _coded(error, _bounded(error.message), ErrorCode.INVALID_INPUT, {})
         case RecursionError():
             return _coded(error, "The document is nested too deeply.", ErrorCode.INVALID_INPUT, {})
+        case MissingQueryError() | CannotGetOperationTypeError() | InvalidOperationTypeError():
+            return _coded(error, _bounded(error.message), ErrorCode.INVALID_INPUT, {})
         case _:
             return _masked(error, cause)
 

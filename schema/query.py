@@ -22,7 +22,7 @@ from schema.types import (
 )
 
 IncludeArchived = Annotated[
-    bool, strawberry.argument(description="Whether archived workflows are listed too.")
+    bool | None, strawberry.argument(description="Whether archived workflows are listed too.")
 ]
 
 
@@ -54,8 +54,9 @@ class Query:
         after: After = None,
         include_archived: IncludeArchived = False,
     ) -> WorkflowConnection:
-        page = await workflows.workflows(info.context, first, after, include_archived=include_archived)
-        return WorkflowConnection.of(page, archived=include_archived)
+        archived = bool(include_archived)
+        page = await workflows.workflows(info.context, first, after, include_archived=archived)
+        return WorkflowConnection.of(page, archived=archived)
 
     @strawberry.field(description="One execution. Fails with NOT_FOUND, or FORBIDDEN for another owner's.")
     async def execution(

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage, Message
 
@@ -51,6 +52,11 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
         if self._expiry is not None:
             self._expiry.cancel()
         await super().shutdown()
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        """Log what an operation died of, unless its client has just gone."""
+        if not isinstance(error, WebSocketDisconnected):
+            await super().handle_task_exception(error)
 
     def _authenticate(self, params: dict[str, Any]) -> Caller:
         """The caller named by the init payload, whatever its letter case, or by `?token=` as of old."""

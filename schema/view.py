@@ -1,18 +1,20 @@
 """GraphQL over HTTP: queries, mutations, and subscriptions over SSE and multipart."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnected as AlreadyClosed
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.base import BaseSchema
 from strawberry.subscriptions import (
     GRAPHQL_SSE_PROTOCOL,
@@ -38,13 +40,17 @@ class Options:
 
     connection_init_timeout_seconds: float
     max_operations_per_socket: int
+    max_body_bytes: int
 
 
 class TextFrames(ASGIWebSocketAdapter):
     """Sends JSON as text frames: clients cannot parse binary ones."""
 
     async def send_json(self, message: Any) -> None:
-        await self.ws.send_text(orjson.dumps(message).decode())
+        try:
+            await self.ws.send_text(orjson.dumps(message).decode())
+        except (WebSocketDisconnect, AlreadyClosed) as error:
+            raise WebSocketDisconnected from error
 
 
 class GraphQLView(GraphQL[Session, None]):
@@ -68,13 +74,14 @@ class GraphQLView(GraphQL[Session, None]):
             connection_init_wait_timeout=timedelta(seconds=options.connection_init_timeout_seconds),
             max_subscriptions_per_connection=options.max_operations_per_socket,
         )
+        self._max_body_bytes = options.max_body_bytes
         self._verifier = verifier
         self._services = services
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            response = await self._respond(Request(scope, receive))
+            response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
             await response(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -94,6 +101,8 @@ class GraphQLView(GraphQL[Session, None]):
             return failure(request, 401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
         except HTTPException as error:
             return failure(request, error.status_code, error.reason, ErrorCode.INVALID_INPUT)
+        except ClientDisconnect:
+            return failure(request, 400, "The request was cut off.", ErrorCode.INVALID_INPUT)
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         """The one operation of a request; raises HTTPException for anything else."""
@@ -124,6 +133,17 @@ class GraphQLView(GraphQL[Session, None]):
         sub_response.headers["content-type"] = negotiated(request)
         return sub_response
 
+    async def create_streaming_response(
+        self,
+        request: Request | WebSocket,
+        stream: Callable[[], AsyncIterator[str]],
+        sub_response: Response,
+        headers: Mapping[str, str],
+    ) -> Response:
+        # A stream has a media type of its own, and a response must not have two.
+        del sub_response.headers["content-type"]
+        return await super().create_streaming_response(request, stream, sub_response, headers)
+
     async def process_result(self, request: Any, result: ExecutionResult) -> GraphQLHTTPResponse:
         """The response; `data` is absent, not null, where nothing was executed."""
         response = await super().process_result(request, result)
@@ -136,6 +156,21 @@ class GraphQLView(GraphQL[Session, None]):
         # A request that could not be executed is a 400, which only the newer media type may say.
         refused = "data" not in response_data and media_type == RESPONSE_TYPE
         return Response(self.encode_json(response_data), 400 if refused else 200, media_type=media_type)
+
+
+def bounded(receive: Receive, max_bytes: int) -> Receive:
+    """A body as it comes, whatever length it claims; raises HTTPException (413) above the limit."""
+    left = max_bytes
+
+    async def receive_bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(413, f"A request may have {max_bytes:,} bytes at most.")
+        return message
+
+    return receive_bounded
 
 
 def wants_page(request: Request) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -35,7 +35,11 @@ class Api:
 
     def client(self, user: str, *scopes: str) -> "Client":
         """A user with a token, of the user scopes unless others are given."""
-        return Client(self, auth.mint(SECRET, user, scopes or auth.USER_SCOPES))
+        return self.bearing(auth.mint(SECRET, user, scopes or auth.USER_SCOPES))
+
+    def bearing(self, token: str) -> "Client":
+        """Whoever holds that token, good or bad."""
+        return Client(self, token)
 
 
 class Client:
@@ -76,6 +80,22 @@ class Client:
         found: dict[str, Any] = body["errors"][0]
         return found
 
+    async def refusal(self, query: str, /, **variables: Any) -> dict[str, Any]:
+        """The one error with which a subscription ends before it has delivered anything."""
+        async with self.socket() as socket:
+            await socket.subscribe("1", query, variables)
+            message = await socket.receive()
+            if message["type"] == "next":
+                assert message["payload"]["data"] is None, message
+                assert await socket.receive() == {"id": "1", "type": "complete"}
+                errors = message["payload"]["errors"]
+            else:
+                assert message["type"] == "error", message
+                errors = message["payload"]
+        assert len(errors) == 1, errors
+        found: dict[str, Any] = errors[0]
+        return found
+
     @asynccontextmanager
     async def socket(self) -> AsyncIterator["Socket"]:
         """An acknowledged graphql-transport-ws connection."""
@@ -107,6 +127,21 @@ class Socket:
     async def subscribe(self, id: str, query: str, variables: dict[str, Any] | None = None) -> None:
         await self.send(id=id, type="subscribe", payload={"query": query, "variables": variables or {}})
 
+    async def next(self, id: str = "1") -> Any:
+        """The data of the next result, which must be that operation's and free of errors."""
+        message = await self.receive()
+        assert (message["type"], message["id"]) == ("next", id), message
+        assert "errors" not in message["payload"], message
+        return message["payload"]["data"]
+
+    async def closed(self, timeout_seconds: float = 20.0) -> tuple[int | None, str | None]:
+        """The code and the reason with which the server closes; what it sends before is skipped."""
+        async with asyncio.timeout(timeout_seconds):
+            with suppress(websockets.ConnectionClosed):
+                while True:
+                    await self.connection.recv()
+        return self.connection.close_code, self.connection.close_reason
+
     async def receive(self, timeout_seconds: float = 20.0) -> Any:
         """The next frame, decoded; pings of the server are answered and skipped."""
         while True:
@@ -130,7 +165,12 @@ async def connected(api: Api, query: str = "") -> AsyncIterator[ClientConnection
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """A replica in this process, on a free port, behind a real uvicorn."""
     config = uvicorn.Config(
-        main.create_app(settings), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        main.create_app(settings),
+        port=0,
+        ws_max_size=settings.max_frame_bytes,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
@@ -138,6 +178,19 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
         await asyncio.sleep(0.01)
         if task.done():
             await task
-    yield Api(server.servers[0].sockets[0].getsockname()[1])
-    server.should_exit = True
-    await task
+    try:
+        yield Api(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def tracking(settings: Settings) -> AsyncIterator[None]:
+    """A tracker in this process."""
+    task = asyncio.create_task(main.track(settings))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

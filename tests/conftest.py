@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
@@ -17,6 +18,10 @@ from app.servers import Servers, embedded
 from app.settings import Settings
 from resolvers.context import Services
 from tests.client import SECRET, Api, Client, serving
+
+# The same examples on every machine, however slow it is.
+hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest_asyncio.fixture(scope="session")

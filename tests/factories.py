@@ -1,8 +1,17 @@
 """What tests begin with: workflows, executions, and the operations most of them send."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
+from sqlmodel import col, update
+
+from app.records import Draft
+from app.store import events as event_store
+from app.store import executions, tracking
+from app.tables import EventType, ExecutionStatus, Workflow
+from resolvers.context import Services
 from tests.client import Client
 
 CREATE_WORKFLOW = """
@@ -59,11 +68,73 @@ async def workflow(client: Client, task_queue: str, workflow_type: str = "OrderW
     return str(created["workflow"]["id"])
 
 
+async def archive(services: Services, workflow_id: str) -> None:
+    """Archive a workflow behind the API's back, on the 8th of January 2026."""
+    moment = datetime(2026, 1, 8, tzinfo=UTC)
+    async with services.db.write() as tx:
+        await tx.connection.execute(
+            update(Workflow).where(col(Workflow.id) == UUID(workflow_id)).values(archived_at=moment)
+        )
+
+
 async def start(client: Client, workflow_id: str, input: Any = None) -> dict[str, Any]:
     """A started execution: `{id, status, version, ..., cursor}`."""
     started = (await client.data(START, input={"workflowId": workflow_id, "input": input}))["startExecution"]
     assert started["__typename"] == "StartExecutionSuccess", started
     return {**started["execution"], "cursor": started["cursor"]}
+
+
+async def waiting(client: Client, task_queue: str) -> dict[str, Any]:
+    """An execution that runs until it gets the signal `approve`: nothing ends it meanwhile."""
+    return await start(client, await workflow(client, task_queue, "GreetingWorkflow"), "Ada")
+
+
+async def paid(client: Client, task_queue: str) -> dict[str, Any]:
+    """An execution of six events that ends by itself, without a timer: the quickest there is."""
+    payment = await workflow(client, task_queue, "PaymentWorkflow")
+    return await start(client, payment, {"succeed_on_attempt": 1})
+
+
+async def recorded(services: Services, owner: str, workflow_id: str, count: int) -> list[str]:
+    """The ids of executions that are in the log as if started, oldest first, but unknown to Temporal.
+
+    Two by two they share their time of creation.
+    """
+    ids = sorted((uuid4() for _ in range(count)), key=str)
+    first = datetime.now(UTC)
+    for place, id in enumerate(ids):
+        moment = first + timedelta(milliseconds=place // 2)
+        values = {
+            "id": id,
+            "owner_id": owner,
+            "workflow_id": UUID(workflow_id),
+            "status": ExecutionStatus.PENDING,
+            "input": {"place": place},
+            "started_by": owner,
+            "temporal_workflow_id": f"recorded-{id}",
+            "start_unsettled": False,
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        async with services.db.write() as tx:
+            created = await executions.create(tx, values)
+            await event_store.append(tx, created, [Draft(EventType.EXECUTION_CREATED, "Created", moment)])
+    return [str(id) for id in ids]
+
+
+async def note(services: Services, execution_id: str, count: int = 1, details: Any = None) -> None:
+    """Append events to an open execution as its tracker would: with notice to all who watch."""
+    async with services.db.write() as tx:
+        tracked = await tracking.lock(tx, UUID(execution_id))
+        draft = Draft(EventType.EXECUTION_UPDATED, "Noted", datetime.now(UTC), details=details)
+        await event_store.append(tx, tracked.execution, [draft] * count)
+
+
+async def holdings(client: Client) -> Any:
+    """What every mutation of the user's objects changes: compare it before and after one that may not."""
+    return await client.data(
+        "{ executions { feedCursor totalCount } workflows(includeArchived: true) { totalCount } }"
+    )
 
 
 async def events(client: Client, execution_id: str, after: str | None = None) -> list[dict[str, Any]]:

@@ -118,7 +118,9 @@ async def prune(tx: Transaction, owner: str, before: datetime, limit: int) -> in
         return 0
     through = expired[-1].position
     await tx.connection.execute(
-        update(Feed).where(col(Feed.owner_id) == owner).values(pruned_through=through)
+        update(Feed)
+        .where(col(Feed.owner_id) == owner)
+        .values(pruned_through=func.greatest(col(Feed.pruned_through), through))
     )
     mine = (col(ExecutionEvent.owner_id) == owner) & (col(ExecutionEvent.position) <= through)
     await tx.connection.execute(delete(ExecutionEvent).where(mine))

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, Uuid, any_, delete, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -47,6 +48,14 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A run taken over, and since when there is its execution."""
+
+    run: Run
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class Stale:
     """An open run about which Temporal has not been asked for long."""
 
@@ -84,13 +93,20 @@ async def advance(tx: Transaction, execution_id: UUID, **changes: Any) -> None:
     await tx.connection.execute(update(Execution).where(col(Execution.id) == execution_id).values(**changes))
 
 
-async def stay_alive(tx: Transaction, tracker_id: UUID, until: datetime) -> None:
-    """Keep a tracker's hold on what it follows, and forget trackers that are long gone."""
+async def stay_alive(tx: Transaction, tracker_id: UUID, hold: timedelta) -> None:
+    """Keep a tracker's hold on what it follows and sweeps, and forget trackers that are long gone.
+
+    The database's clock counts: those of the trackers may differ.
+    """
+    until = func.now() + hold
     row = upsert(Tracker).values(id=tracker_id, alive_until=until)
     await tx.connection.execute(
         row.on_conflict_do_update(index_elements=[col(Tracker.id)], set_={"alive_until": until})
     )
-    await tx.connection.execute(delete(Tracker).where(col(Tracker.alive_until) < until - FORGOTTEN_AFTER))
+    mine = (col(Sweep.holder) == tracker_id) & (col(Sweep.held_until) > func.now())
+    await tx.connection.execute(update(Sweep).where(mine).values(held_until=until))
+    long_gone = col(Tracker.alive_until) < func.now() - FORGOTTEN_AFTER
+    await tx.connection.execute(delete(Tracker).where(long_gone))
 
 
 async def leave(tx: Transaction, tracker_id: UUID) -> None:
@@ -102,27 +118,53 @@ async def leave(tx: Transaction, tracker_id: UUID) -> None:
 
 
 async def claim(
-    tx: Transaction, tracker_id: UUID, watched: Sequence[str], followed: Sequence[UUID], limit: int
-) -> list[Run]:
-    """Take over open runs that no living tracker follows: watched owners' first, then the newest."""
+    tx: Transaction,
+    tracker_id: UUID,
+    watched: Sequence[str],
+    followed: Sequence[UUID],
+    limit: int,
+    *,
+    above: tuple[bool, datetime] | None = None,
+) -> list[Claim]:
+    """Take over open runs that no living tracker follows: watched owners' first, then the newest.
+
+    Only those `above` a rank where it is given: whether the owner is watched, and the time of creation.
+    """
     alive = select(col(Tracker.id)).where(
         col(Tracker.alive_until) > func.now(), col(Tracker.id) != tracker_id
     )
+    is_watched = col(Execution.owner_id) == any_(literal(list(watched), ARRAY(Text())))
     free = (
         select(col(Execution.id))
-        .where(_open_run(), col(Execution.id).not_in(followed))
+        .where(_open_run(), col(Execution.id).not_in(_array(followed)))
         .where(or_(col(Execution.tracker_id).is_(None), col(Execution.tracker_id).not_in(alive)))
-        .order_by(col(Execution.owner_id).in_(watched).desc(), col(Execution.created_at).desc())
+        .order_by(is_watched.desc(), col(Execution.created_at).desc())
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    if above is not None:
+        newer = col(Execution.created_at) > above[1]
+        free = free.where(is_watched & newer if above[0] else is_watched | newer)
     taken = (
         update(Execution)
         .where(col(Execution.id).in_(free))
         .values(tracker_id=tracker_id)
-        .returning(*_RUN_COLUMNS)
+        .returning(*_RUN_COLUMNS, col(Execution.created_at))
     )
-    return [Run(*row) for row in await tx.connection.execute(taken)]
+    rows = await tx.connection.execute(taken)
+    return [Claim(Run(*row[: len(_RUN_COLUMNS)]), row.created_at) for row in rows]
+
+
+async def release(tx: Transaction, tracker_id: UUID, execution_ids: Sequence[UUID]) -> None:
+    """Let go of executions: any tracker may follow them."""
+    mine = (col(Execution.tracker_id) == tracker_id) & col(Execution.id).in_(_array(execution_ids))
+    await tx.connection.execute(update(Execution).where(mine).values(tracker_id=None))
+
+
+async def held(connection: AsyncConnection, tracker_id: UUID) -> set[UUID]:
+    """The open executions that no other tracker has taken over."""
+    query = select(col(Execution.id)).where(_open_run(), col(Execution.tracker_id) == tracker_id)
+    return set((await connection.execute(query)).scalars())
 
 
 async def claim_unconfirmed(tx: Transaction, before: datetime, limit: int) -> list[Stale]:
@@ -148,9 +190,8 @@ async def open_runs_of(connection: AsyncConnection, temporal_workflow_ids: Seque
     """Those of the workflow ids that are open here, each with its run."""
     if not temporal_workflow_ids:
         return []
-    query = select(*_RUN_COLUMNS).where(
-        _open_run(), col(Execution.temporal_workflow_id).in_(temporal_workflow_ids)
-    )
+    wanted = any_(literal(list(temporal_workflow_ids), ARRAY(Text())))
+    query = select(*_RUN_COLUMNS).where(_open_run(), col(Execution.temporal_workflow_id) == wanted)
     return [Run(*row) for row in await connection.execute(query)]
 
 
@@ -162,8 +203,9 @@ async def paused(connection: AsyncConnection) -> set[str]:
     return set((await connection.execute(query)).scalars())
 
 
-async def hold_sweep(tx: Transaction, name: str, tracker_id: UUID, until: datetime) -> datetime | None:
+async def hold_sweep(tx: Transaction, name: str, tracker_id: UUID, hold: timedelta) -> datetime | None:
     """Take or keep a kind of sweep; how far it has come, or None where another tracker does it."""
+    until = func.now() + hold
     row = upsert(Sweep).values(name=name, holder=tracker_id, held_until=until, watermark=_oldest_open())
     free = or_(col(Sweep.holder) == tracker_id, col(Sweep.held_until) < func.now())
     held = row.on_conflict_do_update(
@@ -173,13 +215,19 @@ async def hold_sweep(tx: Transaction, name: str, tracker_id: UUID, until: dateti
 
 
 async def move_watermark(tx: Transaction, name: str, tracker_id: UUID, watermark: datetime) -> None:
-    """Remember how far a sweep has come, unless another tracker has taken it over."""
+    """Remember how far a sweep has come, unless another tracker has taken it over; it never goes back."""
     held = (col(Sweep.name) == name) & (col(Sweep.holder) == tracker_id)
-    await tx.connection.execute(update(Sweep).where(held).values(watermark=watermark))
+    farthest = func.greatest(col(Sweep.watermark), watermark)
+    await tx.connection.execute(update(Sweep).where(held).values(watermark=farthest))
 
 
 def _open_run() -> ColumnElement[bool]:
     return col(Execution.status).in_(OPEN) & col(Execution.temporal_run_id).is_not(None)
+
+
+def _array(ids: Sequence[UUID]) -> Any:
+    """One parameter, however many they are: the statement stays the same."""
+    return select(func.unnest(literal(list(ids), ARRAY(Uuid()))))
 
 
 def _oldest_open() -> Any:

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -25,14 +24,6 @@ from app import servers
 from app.servers import Server, ServerError, Servers, embedded, postgres, running, temporal, valkey
 
 NAMES = ("postgres", "valkey", "temporal")
-
-
-@pytest.fixture
-def data() -> Iterator[Path]:
-    """A directory which Postgres's user reaches even if we are root, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="tgql-") as directory:
-        os.chmod(directory, 0o711)
-        yield Path(directory).resolve()
 
 
 @asynccontextmanager

@@ -1,0 +1,36 @@
+"""One stack for the whole folder, and the record of a full run."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.record import Record
+from tests.faults.sizes import FULL, SMALL, Size
+from tests.faults.stack import Stack, stacked
+from tests.processes.conftest import reachable
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", choices=["small", "full"], default="small", help="the size of the matrix")
+
+
+@pytest.fixture(scope="session")
+def size(request: pytest.FixtureRequest) -> Size:
+    return FULL if request.config.getoption("--faults", "small") == "full" else SMALL
+
+
+@pytest.fixture(scope="session")
+def record(size: Size) -> Iterator[Record]:
+    """What the run shows; a full one writes it down."""
+    kept = Record()
+    yield kept
+    if size.full:
+        kept.write()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    with reachable() as data:
+        async with stacked(tmp_path_factory.mktemp("faults"), data) as whole:
+            yield whole

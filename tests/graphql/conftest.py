@@ -1,0 +1,64 @@
+"""What the tests of the API share besides the servers."""
+
+import gc
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import temporalio.client
+from sqlalchemy import Engine, event
+
+from app import temporal
+
+
+class Loud(logging.Handler):
+    """Keeps what a user's mistake must never cause: errors and tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR or record.exc_info:
+            self.records.append(logging.Formatter("%(levelname)s %(name)s: %(message)s").format(record))
+
+
+@pytest.fixture
+def quiet_log() -> Iterator[Callable[[], None]]:
+    """Fails the test where an error or a traceback is logged; call it to check what came so far.
+
+    Ask for it before the replica, so that it outlives that.
+    """
+    loud = Loud()
+
+    def check() -> None:
+        found, loud.records = loud.records, []
+        assert found == []
+
+    logging.getLogger().addHandler(loud)
+    yield check
+    # asyncio tells of failed tasks that nobody waited for when they are collected.
+    gc.collect()
+    logging.getLogger().removeHandler(loud)
+    check()
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """Each SQL statement that this process sends. Ask for it before the replica."""
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal_client(temporal_address: str) -> temporalio.client.Client:
+    """Temporal's own client, as a program beside ours would use it."""
+    return await temporal.connect(temporal_address, "default", lazy=False)

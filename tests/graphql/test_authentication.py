@@ -1,0 +1,409 @@
+"""Who gets in, over HTTP and over WebSocket, and what their scopes allow."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+import temporalio.client
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from app import auth, main
+from app.logs import Format
+from app.paging import feed_cursor
+from app.settings import Settings
+from resolvers.context import Services
+from tests import factories
+from tests.client import RESPONSE_TYPE, SECRET, Api, Client, Socket, connected, serving
+
+Quiet = Callable[[], None]
+
+VIEWER = "{ viewer { id } }"
+DIGESTS = {"HS256": hashlib.sha256, "HS512": hashlib.sha512}
+UNAUTHENTICATED, FORBIDDEN, NOT_INITIALISED, TOO_LATE, TOO_OFTEN = 401, 4403, 4401, 4408, 4429
+
+
+def signed(
+    claims: object = None,
+    *,
+    algorithm: str = "HS256",
+    secret: str = SECRET,
+    without: str | None = None,
+    **more: Any,
+) -> str:
+    """A token that no library would sign for us: Alice's, for an hour, but for what is given."""
+    usual = {"sub": "alice", "exp": int(time.time()) + 3600, **more}
+    usual.pop(without or "", None)
+    parts = [{"alg": algorithm, "typ": "JWT"}, usual if claims is None else claims]
+    text = ".".join(encoded(json.dumps(part).encode()) for part in parts)
+    digest = hmac.digest(secret.encode(), text.encode(), DIGESTS[algorithm])
+    return f"{text}.{encoded(digest)}"
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def rs256() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return jwt.encode({"sub": "alice", "exp": 2**32}, key, algorithm="RS256")
+
+
+def unsigned() -> str:
+    return jwt.encode({"sub": "alice", "exp": 2**32}, "", algorithm="none")
+
+
+BAD_TOKENS = {
+    "garbage": "garbage",
+    "three garbage parts": "a.b.c",
+    "expired": signed(exp=int(time.time()) - 1),
+    "signed with another secret": signed(secret="another secret that has 32 bytes too"),
+    "signature cut off": signed().rpartition(".")[0] + ".",
+    "unsigned": unsigned(),
+    "HS512": signed(algorithm="HS512"),
+    "RS256": rs256(),
+    "no expiry": signed(without="exp"),
+    "expiry null": signed(exp=None),
+    "expiry a text": signed(exp=str(int(time.time()) + 3600)),
+    "expiry a list": signed(exp=[int(time.time()) + 3600]),
+    "expiry an object": signed(exp={}),
+    "expiry far out": signed(exp=10**30),
+    "expiry infinite": signed(exp=float("inf")),
+    "expiry no number": signed(exp=float("nan")),
+    "not valid yet": signed(nbf=int(time.time()) + 600),
+    "valid from a list": signed(nbf=[]),
+    "issued in the future": signed(iat=int(time.time()) + 600),
+    "no subject": signed(without="sub"),
+    "subject null": signed(sub=None),
+    "subject empty": signed(sub=""),
+    "subject a number": signed(sub=7),
+    "subject of 256 characters": signed(sub="a" * 256),
+    "subject with NUL": signed(sub="ali\x00ce"),
+    "subject with a line break": signed(sub="alice\n"),
+    "subject with a lone surrogate": signed(sub="\ud800"),
+    "scope a number": signed(scope=7),
+    "scope a list of numbers": signed(scope=[7]),
+    "scope with a lone surrogate": signed(scope="\ud800"),
+    "claims a list": signed([]),
+    "claims a text": signed("alice"),
+}
+BAD_HEADERS = {
+    "missing": None,
+    "empty": "",
+    "no scheme": signed(),
+    "another scheme": "Basic YWxpY2U6",
+    "no token": "Bearer",
+    "two tokens": f"Bearer {signed()} {signed()}",
+    "not ASCII": "Bearer é.é.é",
+    "subject of 1 MB": f"Bearer {signed(sub='a' * 1_000_000)}",
+    **{name: f"Bearer {token}" for name, token in BAD_TOKENS.items()},
+}
+
+
+def init(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def initialised(api: Api, payload: Any, query: str = "") -> Any:
+    """The server's answer to connection_init: a message, or the code with which it closes."""
+    async with connected(api, query) as connection:
+        socket = Socket(connection)
+        await socket.send(type="connection_init", payload=payload)
+        try:
+            return await socket.receive()
+        except Exception:  # noqa: BLE001 - closed, in whatever way
+            return (await socket.closed())[0]
+
+
+async def test_over_http_nobody_gets_in_without_a_good_token(
+    quiet_log: Quiet, api: Api, subtests: pytest.Subtests
+) -> None:
+    async with httpx.AsyncClient() as http:
+        for name, header in BAD_HEADERS.items():
+            with subtests.test(name):
+                headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
+
+                response = await http.post(api.url, json={"query": VIEWER}, headers=headers)
+
+                assert response.status_code == UNAUTHENTICATED
+                assert response.headers["content-type"] == RESPONSE_TYPE
+                assert response.headers["www-authenticate"] == "Bearer"
+                (error,) = response.json()["errors"]
+                assert error["extensions"] == {"code": "UNAUTHENTICATED"}
+                assert set(response.json()) == {"errors"}
+                quiet_log()
+
+
+async def test_over_websocket_nobody_gets_in_without_a_good_token(
+    quiet_log: Quiet, api: Api, subtests: pytest.Subtests
+) -> None:
+    rows = {
+        "no payload": None,
+        "empty": {},
+        "another key": {"token": signed()},
+        "a number": {"Authorization": 7},
+        "null": {"Authorization": None},
+        "subject of 500 kB": init(signed(sub="a" * 500_000)),
+        **{name: {"Authorization": header} for name, header in BAD_HEADERS.items() if "MB" not in name},
+    }
+    for name, payload in rows.items():
+        with subtests.test(name):
+            assert await initialised(api, payload) == FORBIDDEN
+            quiet_log()
+
+
+@pytest.mark.parametrize("header", ["Bearer {}", "bearer {}", "BEARER {}", "  Bearer   {}  "])
+async def test_a_good_token_gets_in(api: Api, header: str) -> None:
+    written = header.format(signed())
+
+    async with httpx.AsyncClient() as http:
+        response = await http.post(
+            api.url, json={"query": VIEWER}, headers={"Authorization": written.strip()}
+        )
+
+    assert response.json() == {"data": {"viewer": {"id": "alice"}}}
+    assert await initialised(api, {"Authorization": written}) == {"type": "connection_ack"}
+
+
+@pytest.mark.parametrize("key", ["Authorization", "authorization", "AUTHORIZATION", "aUthORization"])
+async def test_the_key_of_the_init_payload_may_be_in_any_letter_case(api: Api, key: str) -> None:
+    assert await initialised(api, {"x": [None], key: f"Bearer {signed()}"}) == {"type": "connection_ack"}
+
+
+async def test_who_speaks_as_alice_is_alice(api: Api) -> None:
+    async with api.bearing(signed()) as client, client.socket() as socket:
+        await socket.subscribe("1", VIEWER)
+
+        assert await socket.next() == {"viewer": {"id": "alice"}}
+
+
+async def test_a_token_in_the_url_gets_in_and_into_no_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    token = signed()
+    # This side of the socket logs its own request line.
+    caplog.set_level(logging.WARNING, "websockets.client")
+    caplog.set_level(logging.DEBUG)
+
+    for payload, query in (({}, f"?token={token}"), (None, f"?token={token}"), (init(token), "")):
+        assert await initialised(api, payload, query) == {"type": "connection_ack"}
+    refused = await initialised(api, {}, f"?token={signed(exp=1)}")
+
+    assert refused == FORBIDDEN
+    lines = [Format(as_json=True).format(record) for record in caplog.records]
+    assert any("/graphql?[token]" in line for line in lines)
+    secrets = token.split(".")[1:]
+    assert not [line for line in lines if any(secret in line for secret in secrets)]
+
+
+async def test_the_init_payload_goes_before_the_url(api: Api) -> None:
+    async with connected(api, f"?token={signed(sub='bob')}") as connection:
+        socket = Socket(connection)
+        await socket.send(type="connection_init", payload=init(signed()))
+        assert await socket.receive() == {"type": "connection_ack"}
+        await socket.subscribe("1", VIEWER)
+
+        assert await socket.next() == {"viewer": {"id": "alice"}}
+
+
+async def test_a_token_in_the_url_is_none_for_http(api: Api) -> None:
+    async with httpx.AsyncClient() as http:
+        response = await http.post(f"{api.url}?token={signed()}", json={"query": VIEWER})
+
+    assert response.status_code == UNAUTHENTICATED
+
+
+async def test_a_socket_without_init_is_closed_in_time(quiet_log: Quiet, settings: Settings) -> None:
+    hasty = settings.model_copy(update={"connection_init_timeout_seconds": 0.3})
+
+    async with serving(hasty) as api, connected(api) as connection:
+        began = time.monotonic()
+        code, reason = await Socket(connection).closed()
+        waited = time.monotonic() - began
+
+    assert (code, reason) == (TOO_LATE, "Connection initialisation timeout")
+    assert 0.25 < waited < 5
+
+
+async def test_nothing_is_done_before_the_init(quiet_log: Quiet, alice: Client) -> None:
+    before = await factories.holdings(alice)
+    input = {"name": "n", "workflowType": "t", "taskQueue": "q"}
+
+    async with connected(alice.api) as connection:
+        socket = Socket(connection)
+        await socket.subscribe("1", factories.CREATE_WORKFLOW, {"input": input})
+        code, _ = await socket.closed()
+
+    assert code == NOT_INITIALISED
+    assert await factories.holdings(alice) == before
+
+
+async def test_a_second_init_closes_the_socket(quiet_log: Quiet, alice: Client) -> None:
+    async with alice.socket() as socket:
+        await socket.send(type="connection_init", payload=init(alice.token))
+        code, _ = await socket.closed()
+
+    assert code == TOO_OFTEN
+
+
+async def test_a_socket_lives_no_longer_than_its_token(quiet_log: Quiet, api: Api) -> None:
+    expiry = int(time.time()) + 2
+
+    async with api.bearing(signed(exp=expiry)) as brief, brief.socket() as socket:
+        await socket.subscribe("1", factories.FEED)
+        closed = await socket.closed(10)
+        late = await brief.post(VIEWER)
+
+    assert closed == (FORBIDDEN, "The token has expired.")
+    assert expiry <= time.time() < expiry + 2
+    assert late.status_code == UNAUTHENTICATED
+
+
+async def test_nothing_is_sent_to_an_expired_socket_however_late_its_peer_leaves(
+    quiet_log: Quiet, settings: Settings, services: Services, alice: Client
+) -> None:
+    workflow_id = await factories.workflow(alice, "nobody")
+    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
+    app = main.create_app(settings)
+    feed = {"query": factories.FEED, "variables": {"after": feed_cursor(0)}}
+
+    async with app.router.lifespan_context(app) as state:
+        peer = Peer()
+        running = asyncio.create_task(app(peer.scope(state), peer.incoming.get, peer.outgoing.put))
+        peer.say(type="connection_init", payload=init(signed(exp=int(time.time()) + 2)))
+        peer.say(id="1", type="subscribe", payload=feed)
+        sent = [await peer.hear() for _ in range(4)]
+        await factories.note(services, id, count=3)
+        async with alice.socket() as other:
+            await other.subscribe("1", factories.FEED, {"after": feed_cursor(3)})
+            await other.next()
+        peer.incoming.put_nowait({"type": "websocket.disconnect", "code": FORBIDDEN})
+        await running
+
+    assert [message["type"] for message in sent] == [
+        "websocket.accept",
+        "websocket.send",
+        "websocket.send",
+        "websocket.close",
+    ]
+    assert sent[-1]["code"] == FORBIDDEN
+    assert peer.outgoing.empty()
+
+
+class Peer:
+    """The other side of an ASGI socket, which leaves when the test says so."""
+
+    def __init__(self) -> None:
+        self.incoming = asyncio.Queue[dict[str, Any]]()
+        self.outgoing = asyncio.Queue[Any]()
+        self.incoming.put_nowait({"type": "websocket.connect"})
+
+    def scope(self, state: Any) -> dict[str, Any]:
+        return {
+            "type": "websocket",
+            "path": "/graphql",
+            "query_string": b"",
+            "headers": [],
+            "subprotocols": ["graphql-transport-ws"],
+            "state": dict(state),
+        }
+
+    def say(self, **message: Any) -> None:
+        self.incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+
+    async def hear(self) -> Any:
+        return await asyncio.wait_for(self.outgoing.get(), 10)
+
+
+async def test_each_field_asks_for_its_scope(
+    alice: Client, subtests: pytest.Subtests, services: Services
+) -> None:
+    workflow_id = await factories.workflow(alice, "nobody")
+    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
+    rows = {
+        "workflows { totalCount }": auth.READ_WORKFLOWS,
+        f'workflow(id: "{workflow_id}") {{ id }}': auth.READ_WORKFLOWS,
+        "executions { totalCount feedCursor }": auth.READ_EXECUTIONS,
+        f'execution(id: "{id}") {{ id }}': auth.READ_EXECUTIONS,
+        f'node(id: "{id}:1") {{ id }}': auth.READ_EXECUTIONS,
+    }
+
+    for field, scope in rows.items():
+        with subtests.test(field):
+            others = [each for each in auth.USER_SCOPES if each != scope]
+            async with alice.api.client("alice", *others) as lacking, alice.api.client("alice", scope) as has:
+                error = await lacking.error(f"{{ {field} }}")
+                assert error["message"] == f"Your token lacks the scope '{scope}'."
+                assert error["extensions"] == {"code": "FORBIDDEN", "requiredScope": scope}
+                assert await has.data(f"{{ {field} }}")
+
+
+async def test_each_subscription_asks_for_its_scope(
+    alice: Client, subtests: pytest.Subtests, services: Services
+) -> None:
+    workflow_id = await factories.workflow(alice, "nobody")
+    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
+    others = [scope for scope in auth.USER_SCOPES if scope != auth.READ_EXECUTIONS]
+
+    async with alice.api.client("alice", *others) as lacking:
+        for field in ("executionFeed", f'executionEvents(executionId: "{id}")'):
+            with subtests.test(field):
+                error = await lacking.refusal(f"subscription {{ {field} {{ id }} }}")
+
+                assert error["extensions"] == {"code": "FORBIDDEN", "requiredScope": auth.READ_EXECUTIONS}
+
+
+async def test_each_mutation_asks_for_its_scope_before_it_does_anything(
+    alice: Client, worker: str, subtests: pytest.Subtests, temporal_client: temporalio.client.Client
+) -> None:
+    running = await factories.waiting(alice, worker)
+    payment = await factories.workflow(alice, worker, "PaymentWorkflow")
+    before = await factories.holdings(alice)
+    rows: dict[str, tuple[str, dict[str, Any]]] = {
+        "createWorkflow": (auth.WRITE_WORKFLOWS, {"name": "n", "workflowType": "t", "taskQueue": "q"}),
+        "startExecution": (auth.WRITE_EXECUTIONS, {"workflowId": payment}),
+        "cancelExecution": (auth.WRITE_EXECUTIONS, {"id": running["id"]}),
+    }
+
+    for field, (scope, input) in rows.items():
+        with subtests.test(field):
+            kind = field[0].upper() + field[1:]
+            mutation = f"""
+                mutation ($input: {kind}Input!) {{
+                  result: {field}(input: $input) {{
+                    __typename ... on ForbiddenError {{ code message requiredScope }}
+                  }}
+                }}
+            """
+            others = [each for each in auth.USER_SCOPES if each != scope]
+            async with alice.api.client("alice", *others) as lacking:
+                answer = await lacking.data(mutation, input=input)
+
+            assert answer["result"] == {
+                "__typename": "ForbiddenError",
+                "code": "FORBIDDEN",
+                "message": f"Your token lacks the scope '{scope}'.",
+                "requiredScope": scope,
+            }
+            assert await factories.holdings(alice) == before
+    handle = temporal_client.get_workflow_handle(running["temporalWorkflowId"])
+    assert (await handle.describe()).status is temporalio.client.WorkflowExecutionStatus.RUNNING
+    history = [event async for event in handle.fetch_history_events()]
+    assert not any(
+        event.HasField("workflow_execution_cancel_requested_event_attributes") for event in history
+    )
+    await handle.terminate()
+
+
+async def test_a_scope_is_asked_for_before_an_id_is_looked_up(alice: Client) -> None:
+    async with alice.api.client("alice", auth.READ_WORKFLOWS) as lacking:
+        error = await lacking.error("query ($id: ID!) { execution(id: $id) { id } }", id=str(uuid4()))
+
+    assert error["extensions"]["code"] == "FORBIDDEN"

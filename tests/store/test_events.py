@@ -1,0 +1,393 @@
+"""The event log: dense, in commit order, and final where an execution is."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col
+
+from app.db import Database
+from app.errors import CursorExpired
+from app.records import Delivery, ExecutionRecord
+from app.store import events, executions
+from app.store.events import Bounds
+from app.tables import EventType, ExecutionEvent, ExecutionStatus
+from tests.eventually import eventually
+from tests.store.rows import ALICE, COMPLETED, FAILED, NOW, STARTED, Rows, draft
+from tests.store.statements import recorded
+
+PENDING, RUNNING, PAUSED, ENDED, BROKEN, _ = ExecutionStatus
+PAUSE = draft(EventType.EXECUTION_PAUSED, PAUSED)
+
+
+async def waiting(db: Database) -> int:
+    """How many of the database's connections wait for a lock."""
+    ours = "datname = current_database() AND wait_event_type = 'Lock'"
+    async with db.read() as connection:
+        query = text(f"SELECT count(*) FROM pg_stat_activity WHERE {ours}")
+        return int((await connection.execute(query)).scalar_one())
+
+
+async def test_versions_and_positions_are_dense(rows: Rows) -> None:
+    first, second = await rows.pending(), await rows.pending()
+    others = await rows.pending(await rows.workflow("bob"))
+
+    await rows.append(first.id, STARTED, draft(), draft())
+    await rows.append(second.id, STARTED)
+    await rows.append(others.id, STARTED)
+    await rows.append(first.id, COMPLETED)
+
+    assert [(event.position, event.execution_id, event.version) for event in await rows.feed()] == [
+        (1, first.id, 1),
+        (2, second.id, 1),
+        (3, first.id, 2),
+        (4, first.id, 3),
+        (5, first.id, 4),
+        (6, second.id, 2),
+        (7, first.id, 5),
+    ]
+    assert [(event.position, event.version) for event in await rows.feed("bob")] == [(1, 1), (2, 2)]
+    assert (await rows.execution(first.id)).version == 5
+
+
+async def test_each_event_carries_the_status_after_it(rows: Rows) -> None:
+    execution = await rows.pending()
+
+    await rows.append(execution.id, draft(), STARTED, draft(), PAUSE, draft(), COMPLETED)
+
+    assert [event.status for event in await rows.feed()] == [
+        PENDING,
+        PENDING,
+        RUNNING,
+        RUNNING,
+        PAUSED,
+        PAUSED,
+        ENDED,
+    ]
+
+
+async def test_an_event_is_kept_as_it_was_drafted(rows: Rows) -> None:
+    execution = await rows.running()
+    before = datetime.now(UTC)
+    drafted = draft(EventType.ACTIVITY_FAILED, message="It broke")
+
+    (delivery,) = await rows.append(execution.id, drafted)
+
+    event = delivery.event
+    assert (event.type, event.message, event.timestamp) == (EventType.ACTIVITY_FAILED, "It broke", NOW)
+    assert (event.owner_id, event.actor, event.details) == ("alice", None, None)
+    assert before <= event.recorded_at <= datetime.now(UTC)
+    assert (await rows.feed())[-1] == event
+
+
+async def test_the_changes_of_drafts_reach_the_execution_with_them(rows: Rows) -> None:
+    execution = await rows.pending()
+
+    async with rows.db.write() as tx:
+        deliveries = await events.append(tx, execution, [STARTED, FAILED], temporal_run_id="run-1")
+
+    changed = await rows.execution(execution.id)
+    assert (changed.status, changed.version, changed.temporal_run_id) == (BROKEN, 3, "run-1")
+    assert (changed.started_at, changed.completed_at) == (NOW, NOW)
+    assert [delivery.execution for delivery in deliveries] == [changed, changed]
+
+
+async def test_what_is_returned_is_announced_and_read_again(rows: Rows, announced: list[Delivery]) -> None:
+    execution = await rows.pending()
+    announced.clear()
+
+    deliveries = await rows.append(execution.id, STARTED, draft())
+
+    assert announced == deliveries
+    async with rows.db.read() as connection:
+        assert await events.after(connection, "alice", 1, 10) == deliveries
+
+
+async def test_nothing_follows_the_last_event(rows: Rows, announced: list[Delivery]) -> None:
+    execution = await rows.running()
+
+    kept = await rows.append(execution.id, draft(), COMPLETED, draft(), FAILED)
+    announced.clear()
+    refused = await rows.append(execution.id, FAILED, draft())
+
+    assert [delivery.event.type for delivery in kept] == [
+        EventType.SIGNAL_RECEIVED,
+        EventType.EXECUTION_COMPLETED,
+    ]
+    assert (refused, announced) == ([], [])
+    assert [event.version for event in await rows.feed()] == [1, 2, 3, 4]
+    assert (await rows.execution(execution.id)).status is ENDED
+
+
+async def test_an_append_of_nothing_says_nothing(rows: Rows) -> None:
+    execution = await rows.running()
+
+    async with rows.db.write() as tx:
+        with recorded(rows.db) as said:
+            assert await events.append(tx, execution, [], temporal_run_id="ignored") == []
+
+    assert said == []
+
+
+async def test_of_two_ends_that_race_the_first_stays(rows: Rows) -> None:
+    """The second writer holds the execution as it was before the first one's commit."""
+    execution = await rows.running()
+
+    async def fail() -> list[Delivery]:
+        async with rows.db.write() as tx:
+            return await events.append(tx, execution, [FAILED], output={"late": True})
+
+    async with rows.db.write() as tx:
+        await events.append(tx, execution, [COMPLETED])
+        late = asyncio.create_task(fail())
+        await eventually(lambda: waiting(rows.db))
+
+    assert await late == []
+    ended = await rows.execution(execution.id)
+    assert (ended.status, ended.version) == (ENDED, 3)
+    assert [event.type for event in await rows.feed()][2:] == [EventType.EXECUTION_COMPLETED]
+    async with rows.db.read() as connection:
+        assert await executions.payloads(connection, ALICE, [execution.id]) == {execution.id: (None, None)}
+
+
+async def test_of_many_ends_that_race_one_is_recorded(rows: Rows) -> None:
+    execution = await rows.running()
+
+    ends = await asyncio.gather(*(rows.append(execution.id, end) for end in [COMPLETED, FAILED] * 10))
+
+    assert sum(map(len, ends)) == 1
+    assert [event.version for event in await rows.feed()] == [1, 2, 3]
+
+
+async def test_a_stale_copy_of_an_open_execution_cannot_be_appended_to(rows: Rows) -> None:
+    execution = await rows.running()
+    await rows.append(execution.id, draft())
+
+    with pytest.raises(IntegrityError):
+        async with rows.db.write() as tx:
+            await events.append(tx, execution, [draft()])
+
+    assert [event.version for event in await rows.feed()] == [1, 2, 3]
+
+
+async def test_locks_are_taken_from_the_execution_to_the_feed(rows: Rows) -> None:
+    execution = await rows.pending()
+
+    async with rows.db.write() as tx:
+        with recorded(rows.db) as said:
+            await events.append(tx, execution, [STARTED, draft()])
+
+    assert [statement.target for statement in said] == [
+        "UPDATE execution",
+        "INSERT feed",
+        "INSERT execution_event",
+    ]
+
+
+async def test_a_transaction_that_has_appended_nothing_yet_holds_up_no_other(rows: Rows) -> None:
+    early, late = await rows.pending(), await rows.pending()
+
+    async with rows.db.write() as tx:
+        locked = await executions.lock(tx, ALICE, early.id)
+        await rows.append(late.id, STARTED)
+        await events.append(tx, locked, [STARTED])
+
+    assert [event.execution_id for event in await rows.feed(after=2)] == [late.id, early.id]
+
+
+async def test_a_position_is_given_only_once_the_one_before_it_is_committed(rows: Rows) -> None:
+    first, second = await rows.pending(), await rows.pending()
+
+    async with rows.db.write() as tx:
+        (delivery,) = await events.append(tx, first, [STARTED])
+        next_one = asyncio.create_task(rows.append(second.id, STARTED))
+        await eventually(lambda: waiting(rows.db))
+        assert [event.position for event in await rows.feed()] == [1, 2]
+
+    assert delivery.event.position == 3
+    assert [delivery.event.position for delivery in await next_one] == [4]
+
+
+async def test_a_rollback_leaves_no_hole(rows: Rows, announced: list[Delivery]) -> None:
+    execution = await rows.pending()
+    announced.clear()
+
+    async def fail() -> None:
+        async with rows.db.write() as tx:
+            await events.append(tx, execution, [STARTED, COMPLETED])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+
+    assert announced == []
+    assert await rows.execution(execution.id) == execution
+    (delivery,) = await rows.append(execution.id, STARTED)
+    assert (delivery.event.position, delivery.event.version) == (2, 2)
+
+
+async def test_many_writers_leave_a_dense_feed_in_the_order_of_their_commits(rows: Rows) -> None:
+    workflow = await rows.workflow()
+    ids = [(await rows.running(workflow)).id for _ in range(6)]
+    held: list[list[int]] = []
+
+    async def write(seed: int) -> None:
+        choose = Random(seed)
+        for _ in range(6):
+            await rows.append(choose.choice(ids), *[draft()] * choose.randint(1, 3))
+
+    async def look(writers: asyncio.Future[Any]) -> None:
+        """Whatever is visible at any time has no hole: nobody reads past a position that is still to come."""
+        while not writers.done():
+            held.append([event.position for event in await rows.feed()])
+
+    writers = asyncio.gather(*map(write, range(20)))
+    await asyncio.gather(writers, look(writers))
+
+    feed = await rows.feed()
+    assert [event.position for event in feed] == list(range(1, len(feed) + 1))
+    assert [positions for positions in held if positions != list(range(1, len(positions) + 1))] == []
+    assert len({len(positions) for positions in held}) > 2, "the reader did not run beside the writers"
+    for id in ids:
+        versions = [event.version for event in feed if event.execution_id == id]
+        assert versions == list(range(1, len(versions) + 1))
+        assert (await rows.execution(id)).version == len(versions)
+
+
+async def test_events_are_read_behind_a_position(rows: Rows) -> None:
+    first, second = await rows.pending(), await rows.pending()
+    await rows.append(first.id, STARTED, draft(), draft())
+    await rows.append(second.id, STARTED)
+    await rows.pending(await rows.workflow("bob"))
+
+    async def positions(position: int, limit: int, execution: ExecutionRecord | None = None) -> list[int]:
+        id: UUID | None = None if execution is None else execution.id
+        async with rows.db.read() as connection:
+            found = await events.after(connection, "alice", position, limit, id)
+        return [delivery.event.position for delivery in found]
+
+    assert await positions(0, 10) == [1, 2, 3, 4, 5, 6]
+    assert await positions(2, 2) == [3, 4]
+    assert await positions(6, 10) == []
+    assert await positions(1, 10, first) == [3, 4, 5]
+    assert await positions(1, 2, first) == [3, 4]
+    assert await positions(0, 10, second) == [2, 6]
+
+
+async def test_events_come_with_the_execution_as_it_is_now(rows: Rows) -> None:
+    execution = await rows.pending()
+    await rows.append(execution.id, STARTED, COMPLETED)
+    ended = await rows.execution(execution.id)
+
+    async with rows.db.read() as connection:
+        found = await events.after(connection, "alice", 0, 10)
+
+    assert [delivery.execution for delivery in found] == [ended] * 3
+
+
+async def test_a_feed_tells_what_it_holds(rows: Rows) -> None:
+    await rows.pending()
+    await rows.running()
+    await rows.pending(await rows.workflow("bob"))
+
+    async with rows.db.read() as connection:
+        assert await events.bounds(connection, "alice") == Bounds(0, 3)
+        assert await events.bounds(connection, "nobody") == Bounds(0, 0)
+        assert await events.heads(connection, ["alice", "bob", "nobody"]) == {"alice": 3, "bob": 1}
+        assert await events.heads(connection, []) == {}
+
+
+async def test_the_history_of_an_execution_is_paged(rows: Rows) -> None:
+    execution, other = await rows.pending(), await rows.pending()
+    await rows.append(execution.id, STARTED, draft())
+    await rows.append(other.id, STARTED)
+    await rows.append(execution.id, COMPLETED)
+
+    async with rows.db.read() as connection:
+        first = await events.history(connection, execution, 2, 0)
+        second = await events.history(connection, execution, 2, first.items[-1].position)
+        none = await events.history(connection, execution, 2, 6)
+        assert await events.count(connection, execution) == 4
+        assert await events.last_position(connection, execution.id) == 6
+
+    assert [event.version for event in first.items] == [1, 2]
+    assert (first.has_next, first.has_previous) == (True, False)
+    assert [event.version for event in second.items] == [3, 4]
+    assert (second.has_next, second.has_previous) == (False, True)
+    assert (none.items, none.has_next, none.has_previous) == ([], False, True)
+
+
+async def test_an_event_is_found_by_the_version_it_made(rows: Rows) -> None:
+    execution = await rows.running()
+
+    async with rows.db.read() as connection:
+        found = await events.get(connection, execution, 2)
+        missing = await events.get(connection, execution, 3)
+
+    assert found == (await rows.feed())[1]
+    assert missing is None
+
+
+async def age(rows: Rows, owner: str, positions: Iterable[int], recorded_at: datetime) -> None:
+    """Let some of an owner's events be recorded at another time."""
+    async with rows.db.write() as tx:
+        mine = (col(ExecutionEvent.owner_id) == owner) & col(ExecutionEvent.position).in_(list(positions))
+        await tx.connection.execute(update(ExecutionEvent).where(mine).values(recorded_at=recorded_at))
+
+
+async def test_old_events_are_pruned_from_the_front_and_a_bounded_number(rows: Rows) -> None:
+    execution = await rows.running()
+    await rows.append(execution.id, *[draft()] * 4)
+    await rows.running(await rows.workflow("bob"))
+    before = datetime.now(UTC) - timedelta(days=1)
+    await age(rows, "alice", range(6), before - timedelta(seconds=1))
+
+    async with rows.db.read() as connection:
+        assert await events.owners_with_events_before(connection, before, 10) == ["alice"]
+    async with rows.db.write() as tx:
+        pruned = [await events.prune(tx, "alice", before, 3) for _ in range(3)]
+
+    assert pruned == [3, 2, 0]
+    async with rows.db.read() as connection:
+        assert await events.owners_with_events_before(connection, before, 10) == []
+        assert await events.bounds(connection, "alice") == Bounds(5, 6)
+        assert await events.count(connection, execution) == 1
+    assert [event.position for event in await rows.feed("alice", after=5)] == [6]
+    assert [event.position for event in await rows.feed("bob")] == [1, 2]
+    (delivery,) = await rows.append(execution.id, draft())
+    assert (delivery.event.position, delivery.event.version) == (7, 7)
+
+
+async def test_what_is_behind_a_young_event_is_kept_with_it(rows: Rows) -> None:
+    """A writer's clock may be behind; a feed has no holes all the same."""
+    execution = await rows.running()
+    await rows.append(execution.id, draft(), draft())
+    before = datetime.now(UTC) - timedelta(days=1)
+    await age(rows, "alice", (1, 2, 4), before - timedelta(seconds=1))
+
+    async with rows.db.write() as tx:
+        assert await events.prune(tx, "alice", before, 10) == 2
+
+    assert [event.position for event in await rows.feed(after=2)] == [3, 4]
+
+
+async def test_a_position_whose_followers_are_pruned_is_expired(rows: Rows) -> None:
+    execution = await rows.running()
+    await rows.append(execution.id, draft(), draft())
+    before = datetime.now(UTC) - timedelta(days=1)
+    await age(rows, "alice", range(3), before - timedelta(seconds=1))
+    async with rows.db.write() as tx:
+        await events.prune(tx, "alice", before, 10)
+
+    for position in (0, 1):
+        with pytest.raises(CursorExpired) as caught:
+            await rows.feed(after=position)
+        assert caught.value.head == 4
+
+    assert [event.position for event in await rows.feed(after=2)] == [3, 4]

@@ -1,0 +1,262 @@
+"""Executions are found by those who may see them, page by page."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.auth import Caller
+from app.db import Connection, Transaction
+from app.errors import Forbidden, NotFound
+from app.filters import ExecutionFilter, Period
+from app.paging import NewestKey, Page
+from app.records import ExecutionRecord
+from app.store import executions
+from app.tables import ExecutionStatus
+from tests.eventually import eventually
+from tests.store.ownership import doors, without_caller
+from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller
+
+PENDING, RUNNING, ENDED = ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED
+NONE_OF_THEM = dict.fromkeys(ExecutionStatus, 0)
+EVERY = ExecutionFilter()
+
+REFUSAL = "This execution belongs to another user."
+DOORS = doors(executions, writers=frozenset({"create"}))
+
+Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
+
+# What each door shows of one execution of alice's: to her, and to a stranger.
+SHOWN: dict[str, tuple[Ask, Any, Any]] = {
+    "get": (executions.get, "record", REFUSAL),
+    "lock": (lambda c, who, key: executions.lock(Transaction(c), who, key), "record", REFUSAL),
+    "by_ids": (lambda c, who, key: executions.by_ids(c, who, [key]), {"id": "record"}, {}),
+    "newest": (lambda c, who, _: executions.newest(c, who, 10, None), ["record"], []),
+    "count": (lambda c, who, _: executions.count(c, who), 1, 0),
+    "counts": (
+        lambda c, who, _: executions.counts(c, who, EVERY),
+        {**NONE_OF_THEM, PENDING: 1},
+        NONE_OF_THEM,
+    ),
+    "payloads": (
+        lambda c, who, key: executions.payloads(c, who, [key]),
+        {"id": ({"secret": 1}, None)},
+        {},
+    ),
+}
+
+
+def plain(answer: Any, record: ExecutionRecord) -> Any:
+    """The answer with the one execution named, so that it can be written down beforehand."""
+    match answer:
+        case Page():
+            return ["record" if item == record else item for item in answer.items]
+        case dict():
+            return {"id" if key == record.id else key: plain(value, record) for key, value in answer.items()}
+        case _:
+            return "record" if answer == record else answer
+
+
+def test_every_door_asks_whose_call_it_is_and_has_a_row_here() -> None:
+    assert without_caller(DOORS) == []
+    assert set(SHOWN) == set(DOORS)
+
+
+async def test_every_door_shows_an_execution_to_its_owner_and_to_an_admin_alone(rows: Rows) -> None:
+    execution = await rows.pending(input={"secret": 1})
+
+    async def answers(who: Caller) -> dict[str, Any]:
+        async with rows.db.write() as tx:
+            return {
+                door: await answer(ask(tx.connection, who, execution.id), execution)
+                for door, (ask, *_) in SHOWN.items()
+            }
+
+    assert await answers(ALICE) == {door: shown for door, (_, shown, _) in SHOWN.items()}
+    assert await answers(ROOT) == {door: shown for door, (_, shown, _) in SHOWN.items()}
+    assert await answers(BOB) == {door: withheld for door, (*_, withheld) in SHOWN.items()}
+
+
+async def answer(asked: Awaitable[Any], record: ExecutionRecord) -> Any:
+    """What a door answers, or the refusal."""
+    try:
+        return plain(await asked, record)
+    except Forbidden as refusal:
+        return refusal.message if refusal.required_scope is None else refusal
+
+
+async def test_an_owner_is_not_told_by_a_subject_or_a_part_of_a_name(rows: Rows) -> None:
+    execution = await rows.pending()
+
+    for stranger in ("alice2", "alic", "ALICE", "alice ", "%", "_____"):
+        with pytest.raises(Forbidden):
+            async with rows.db.read() as connection:
+                await executions.get(connection, caller(stranger), execution.id)
+
+
+async def test_a_missing_execution_is_not_found(rows: Rows) -> None:
+    id = uuid4()
+
+    async with rows.db.write() as tx:
+        with pytest.raises(NotFound) as caught:
+            await executions.get(tx.connection, ALICE, id)
+        with pytest.raises(NotFound):
+            await executions.lock(tx, ALICE, id)
+        assert await executions.by_ids(tx.connection, ALICE, [id]) == {}
+        assert await executions.payloads(tx.connection, ALICE, [id]) == {}
+
+    assert caught.value.id == str(id)
+
+
+async def test_a_new_execution_has_no_version_yet(rows: Rows) -> None:
+    workflow = await rows.workflow()
+    values = {
+        "id": uuid4(),
+        "owner_id": "alice",
+        "workflow_id": workflow.id,
+        "status": PENDING,
+        "started_by": "carol",
+        "temporal_workflow_id": "w-1",
+        "input": {"a": [1, None]},
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+
+    async with rows.db.write() as tx:
+        created = await executions.create(tx, values)
+
+    assert created == ExecutionRecord(
+        id=created.id,
+        owner_id="alice",
+        workflow_id=workflow.id,
+        status=PENDING,
+        version=0,
+        failure=None,
+        started_by="carol",
+        temporal_workflow_id="w-1",
+        temporal_run_id=None,
+        created_at=NOW,
+        started_at=None,
+        completed_at=None,
+        updated_at=NOW,
+    )
+    async with rows.db.read() as connection:
+        assert await executions.payloads(connection, ALICE, [created.id]) == {
+            created.id: ({"a": [1, None]}, None)
+        }
+
+
+async def test_a_locked_execution_makes_others_wait(rows: Rows) -> None:
+    execution = await rows.pending()
+
+    async with rows.db.write() as tx:
+        await executions.lock(tx, ALICE, execution.id)
+        other = asyncio.create_task(rows.append(execution.id, STARTED))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(other), 0.1)
+        assert (await rows.execution(execution.id)).version == 1
+
+    await eventually(other.done)
+    assert [delivery.event.version for delivery in other.result()] == [2]
+
+
+async def pages(rows: Rows, who: Caller, size: int) -> list[Page[ExecutionRecord]]:
+    """All pages of a caller's list, one after the other."""
+    found: list[Page[ExecutionRecord]] = []
+    after = None
+    while not found or found[-1].has_next:
+        async with rows.db.read() as connection:
+            found.append(await executions.newest(connection, who, size, after))
+        if found[-1].items:
+            last = found[-1].items[-1]
+            after = NewestKey(last.created_at, last.id)
+    return found
+
+
+async def test_pages_show_everything_once_the_newest_first(rows: Rows) -> None:
+    workflow = await rows.workflow()
+    # Several of the same instant, and instants a microsecond apart.
+    for number in range(12):
+        await rows.pending(workflow, created_at=NOW + timedelta(microseconds=number // 3))
+    await rows.pending(await rows.workflow("bob"))
+
+    found = await pages(rows, ALICE, 5)
+
+    seen = [item for page in found for item in page.items]
+    assert [len(page.items) for page in found] == [5, 5, 2]
+    assert [(page.has_previous, page.has_next) for page in found] == [
+        (False, True),
+        (True, True),
+        (True, False),
+    ]
+    assert len({item.id for item in seen}) == 12
+    assert seen == sorted(seen, key=lambda item: (item.created_at, item.id.int), reverse=True)
+    assert {item.owner_id for item in seen} == {"alice"}
+
+
+async def test_a_page_of_exactly_what_is_there_is_the_last(rows: Rows) -> None:
+    workflow = await rows.workflow()
+    for _ in range(4):
+        await rows.pending(workflow)
+
+    assert [(len(page.items), page.has_next) for page in await pages(rows, ALICE, 2)] == [
+        (2, True),
+        (2, False),
+    ]
+    assert [(len(page.items), page.has_next) for page in await pages(rows, BOB, 2)] == [(0, False)]
+
+
+async def test_an_admin_lists_everybodys(rows: Rows) -> None:
+    mine, theirs = await rows.pending(), await rows.pending(await rows.workflow("bob"))
+
+    (page,) = await pages(rows, ROOT, 10)
+
+    assert {item.id for item in page.items} == {mine.id, theirs.id}
+
+
+async def test_executions_are_counted_by_status_within_a_filter(rows: Rows) -> None:
+    workflow, other = await rows.workflow(), await rows.workflow()
+    await rows.pending(workflow)
+    await rows.running(workflow, created_at=NOW - timedelta(hours=1))
+    ended = await rows.running(other)
+    await rows.append(ended.id, COMPLETED)
+
+    async def counted(**chosen: Any) -> dict[ExecutionStatus, int]:
+        async with rows.db.read() as connection:
+            found = await executions.counts(connection, ALICE, ExecutionFilter(**chosen))
+        assert list(found) == list(ExecutionStatus)
+        return {status: number for status, number in found.items() if number}
+
+    assert await counted() == {PENDING: 1, RUNNING: 1, ENDED: 1}
+    assert await counted(workflow_ids=frozenset({workflow.id})) == {PENDING: 1, RUNNING: 1}
+    assert await counted(workflow_ids=frozenset()) == {}
+    assert await counted(statuses=frozenset({ENDED})) == {ENDED: 1}
+    assert await counted(created=Period(start=NOW)) == {PENDING: 1, ENDED: 1}
+    assert await counted(created=Period(end=NOW)) == {RUNNING: 1}
+    assert await counted(completed=Period(start=NOW)) == {ENDED: 1}
+    assert await counted(completed=Period(end=NOW)) == {}
+
+
+async def test_what_a_filter_selects_in_sql_it_matches_in_memory(rows: Rows) -> None:
+    workflow, other = await rows.workflow(), await rows.workflow()
+    pending = await rows.pending(workflow, created_at=NOW - timedelta(hours=1))
+    ended = await rows.running(other)
+    await rows.append(ended.id, COMPLETED)
+    records = [pending, await rows.execution(ended.id)]
+    spans = [Period(), Period(start=NOW), Period(end=NOW), Period(NOW - timedelta(hours=1), NOW)]
+    filters = [
+        ExecutionFilter(workflow_ids, statuses, created, completed)
+        for workflow_ids in (None, frozenset({workflow.id}), frozenset[UUID]())
+        for statuses in (None, frozenset({ENDED}), frozenset[ExecutionStatus]())
+        for created in spans
+        for completed in spans
+    ]
+
+    async with rows.db.read() as connection:
+        selected = [sum((await executions.counts(connection, ALICE, each)).values()) for each in filters]
+
+    assert selected == [sum(map(each.matches, records)) for each in filters]
+    assert set(selected) == {0, 1, 2}

@@ -1,0 +1,156 @@
+"""Workflows are found by those who may see them, page by page."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from app.auth import Caller
+from app.db import Connection
+from app.errors import Forbidden, NotFound
+from app.paging import NewestKey, Page
+from app.records import WorkflowRecord
+from app.store import workflows
+from tests.store.ownership import doors, without_caller
+from tests.store.rows import ALICE, BOB, NOW, ROOT, Rows
+
+SCHEMA = {"type": "object", "required": ["order"]}
+
+REFUSAL = "This workflow belongs to another user."
+DOORS = doors(workflows, writers=frozenset({"create"}))
+
+Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
+
+# What each door shows of one workflow of alice's: to her, and to a stranger.
+SHOWN: dict[str, tuple[Ask, Any, Any]] = {
+    "get": (workflows.get, "record", REFUSAL),
+    "by_ids": (lambda c, who, key: workflows.by_ids(c, who, [key]), {"id": "record"}, {}),
+    "newest": (lambda c, who, _: workflows.newest(c, who, 10, None, archived=True), ["record"], []),
+    "count": (lambda c, who, _: workflows.count(c, who, archived=True), 1, 0),
+    "input_schemas": (lambda c, who, key: workflows.input_schemas(c, who, [key]), {"id": SCHEMA}, {}),
+}
+
+
+def plain(answer: Any, record: WorkflowRecord) -> Any:
+    """The answer with the one workflow named, so that it can be written down beforehand."""
+    match answer:
+        case Page():
+            return ["record" if item == record else item for item in answer.items]
+        case dict():
+            return {"id" if key == record.id else key: plain(value, record) for key, value in answer.items()}
+        case _:
+            return "record" if answer == record else answer
+
+
+def test_every_door_asks_whose_call_it_is_and_has_a_row_here() -> None:
+    assert without_caller(DOORS) == []
+    assert set(SHOWN) == set(DOORS)
+
+
+async def test_every_door_shows_a_workflow_to_its_owner_and_to_an_admin_alone(rows: Rows) -> None:
+    workflow = await rows.workflow(input_schema=SCHEMA)
+
+    async def answers(who: Caller) -> dict[str, Any]:
+        async with rows.db.write() as tx:
+            return {
+                door: await answer(ask(tx.connection, who, workflow.id), workflow)
+                for door, (ask, *_) in SHOWN.items()
+            }
+
+    assert await answers(ALICE) == {door: shown for door, (_, shown, _) in SHOWN.items()}
+    assert await answers(ROOT) == {door: shown for door, (_, shown, _) in SHOWN.items()}
+    assert await answers(BOB) == {door: withheld for door, (*_, withheld) in SHOWN.items()}
+
+
+async def answer(asked: Awaitable[Any], record: WorkflowRecord) -> Any:
+    """What a door answers, or the refusal."""
+    try:
+        return plain(await asked, record)
+    except Forbidden as refusal:
+        return refusal.message if refusal.required_scope is None else refusal
+
+
+async def test_a_missing_workflow_is_not_found(rows: Rows) -> None:
+    id = uuid4()
+
+    async with rows.db.read() as connection:
+        with pytest.raises(NotFound) as caught:
+            await workflows.get(connection, ALICE, id)
+        assert await workflows.by_ids(connection, ALICE, [id]) == {}
+        assert await workflows.input_schemas(connection, ALICE, [id]) == {}
+
+    assert caught.value.id == str(id)
+
+
+async def test_a_workflow_is_kept_as_it_was_given(rows: Rows) -> None:
+    created = await rows.workflow(description="für alle", execution_timeout=60, input_schema=SCHEMA)
+
+    assert created == WorkflowRecord(
+        id=created.id,
+        owner_id="alice",
+        name="Order",
+        description="für alle",
+        workflow_type="OrderWorkflow",
+        task_queue="orders",
+        execution_timeout=60,
+        created_at=NOW,
+        updated_at=NOW,
+        archived_at=None,
+    )
+
+
+async def test_a_timeout_of_nothing_is_refused_by_the_table(rows: Rows) -> None:
+    with pytest.raises(IntegrityError, match="ck_workflow_execution_timeout_positive"):
+        await rows.workflow(execution_timeout=0)
+
+
+async def test_an_absent_schema_and_a_null_one_are_the_same(rows: Rows) -> None:
+    absent, null = await rows.workflow(), await rows.workflow(input_schema=None)
+
+    async with rows.db.read() as connection:
+        found = await workflows.input_schemas(connection, ALICE, [absent.id, null.id])
+
+    assert found == {absent.id: None, null.id: None}
+
+
+async def test_pages_show_everything_once_the_newest_first(rows: Rows) -> None:
+    for number in range(7):
+        await rows.workflow(created_at=NOW + timedelta(microseconds=number // 3))
+    await rows.workflow("bob")
+
+    found: list[Page[WorkflowRecord]] = []
+    after = None
+    async with rows.db.read() as connection:
+        while not found or found[-1].has_next:
+            found.append(await workflows.newest(connection, ALICE, 3, after, archived=False))
+            last = found[-1].items[-1]
+            after = NewestKey(last.created_at, last.id)
+
+    seen = [item for page in found for item in page.items]
+    assert [len(page.items) for page in found] == [3, 3, 1]
+    assert [(page.has_previous, page.has_next) for page in found] == [
+        (False, True),
+        (True, True),
+        (True, False),
+    ]
+    assert len({item.id for item in seen}) == 7
+    assert seen == sorted(seen, key=lambda item: (item.created_at, item.id.int), reverse=True)
+
+
+async def test_archived_workflows_are_listed_when_asked_for(rows: Rows) -> None:
+    live = await rows.workflow()
+    archived = await rows.workflow(archived_at=NOW)
+
+    async with rows.db.read() as connection:
+        listed = await workflows.newest(connection, ALICE, 10, None, archived=False)
+        everything = await workflows.newest(connection, ALICE, 10, None, archived=True)
+        counts = [await workflows.count(connection, ALICE, archived=each) for each in (False, True)]
+        found = await workflows.get(connection, ALICE, archived.id)
+
+    assert [item.id for item in listed.items] == [live.id]
+    assert {item.id for item in everything.items} == {live.id, archived.id}
+    assert counts == [1, 2]
+    assert found.archived_at == NOW
