@@ -13,7 +13,8 @@ dev: $(READY) ## run Postgres, Valkey, Temporal, the API, a tracker and the exam
 	@exec $(BIN)/temporal-graphql dev
 
 test: $(READY) $(CLIENTS) ## run all tests against real servers
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --ignore tests/faults $(ARGS)
+	$(BIN)/pytest tests/faults $(ARGS)
 
 faults: $(READY) ## run the fault matrix at its full size (25 minutes) and write docs/faults.md
 	$(BIN)/pytest tests/faults --faults=full $(ARGS)

@@ -166,6 +166,9 @@ class Hub:
                 return feed.opened.set()
             except Unavailable:
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                log.exception("A feed cannot be watched yet")
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _take(self, feed: Feed, message: str | Gap) -> None:
         if self._is_behind(feed, message):
@@ -185,7 +188,7 @@ class Hub:
         feed.append([delivery])
         return delivery.event.position > feed.head
 
-    async def _fill(self, feed: Feed) -> None:
+    async def _fill(self, feed: Feed) -> bool:
         """Read what the feed is behind by, once for all its subscribers; the backstop repeats what fails."""
         try:
             async with self._db.read() as connection:
@@ -198,11 +201,18 @@ class Hub:
                 feed.append(await self._read(feed.owner, feed.head))
         except (Unavailable, CursorExpired) as error:
             log.warning("Live delivery waits: %s", error.message)
+            return False
+        except Exception:
+            log.exception("Live delivery failed; the backstop repeats it")
+            return False
+        return True
 
     async def _reach(self, feed: Feed, position: int) -> None:
         """Make sure of a position ahead of the head: its doorbell may be on the way."""
-        if position > feed.head:
-            await self._fill(feed)
+        while position > feed.head:
+            if await self._fill(feed):
+                break
+            await asyncio.sleep(RETRY_SECONDS)
         if position > feed.head:
             raise InvalidInput([Issue("/after", "is ahead of the feed: it is not a cursor of yours")])
 
@@ -228,6 +238,8 @@ class Hub:
                 await self._catch_up()
             except Unavailable as error:
                 log.warning("The backstop waits: %s", error.message)
+            except Exception:
+                log.exception("The backstop failed; it goes on")
 
     async def _catch_up(self) -> None:
         """Compare all heads with Postgres in one query: whatever lags now was lost on the way."""

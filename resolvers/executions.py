@@ -17,7 +17,7 @@ from app.store import requests, tracking
 from app.store import workflows as workflow_store
 from app.store.tracking import StartRequest
 from app.tables import EventType, ExecutionStatus
-from app.temporal import MAX_REASON_CHARACTERS, WORKFLOW_ID_PREFIX, NotRunning
+from app.temporal import MAX_REASON_CHARACTERS, WORKFLOW_ID_PREFIX, NotRunning, Refused
 from resolvers.context import Context, parse_id
 
 
@@ -120,6 +120,8 @@ async def cancel_execution(
         await context.services.temporal.cancel(found.temporal_workflow_id, context.caller.subject, reason)
     except NotRunning:
         raise Unavailable("The execution has just ended; its end is being recorded.", 1) from None
+    except Refused as error:
+        raise Unavailable("Temporal refuses to cancel this execution.") from error
     return await _record_cancel_request(context, found, reason)
 
 

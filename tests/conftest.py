@@ -24,6 +24,13 @@ hypothesis.settings.register_profile("tests", derandomize=True, database=None, d
 hypothesis.settings.load_profile("tests")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what starts whole stacks on one worker: two at a time would race for the usual ports."""
+    for item in items:
+        if item.path.parent.name == "processes":
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
 @pytest_asyncio.fixture(scope="session")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
     given = {name: os.environ.get(name.upper()) for name in ("database_url", "redis_url", "temporal_address")}

@@ -252,19 +252,16 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body(quiet_log: Quiet, 
     await check()
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    ["text/plain", "application/graphql", "application/x-www-form-urlencoded", "", "json", None],
-)
-async def test_content_types(quiet_log: Quiet, alice: Client, content_type: str | None) -> None:
-    headers = {} if content_type is None else {"Content-Type": content_type}
+async def test_content_types(quiet_log: Quiet, alice: Client, subtests: pytest.Subtests) -> None:
+    body = b'{"query": "{ viewer { id } }"}'
+    for kind in ("text/plain", "application/graphql", "application/x-www-form-urlencoded", "json", "", None):
+        with subtests.test(str(kind)):
+            headers = {} if kind is None else {"Content-Type": kind}
 
-    response = await alice.http.post(
-        alice.api.url, content=b'{"query": "{ viewer { id } }"}', headers=headers
-    )
+            response = await alice.http.post(alice.api.url, content=body, headers=headers)
 
-    assert response.status_code == 415
-    assert codes(response.json()) == INVALID
+            assert response.status_code == 415
+            assert codes(response.json()) == INVALID
 
 
 async def test_multipart_uploads_are_not_taken(quiet_log: Quiet, alice: Client) -> None:
@@ -276,11 +273,11 @@ async def test_multipart_uploads_are_not_taken(quiet_log: Quiet, alice: Client) 
     assert codes(response.json()) == INVALID
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
-async def test_methods(quiet_log: Quiet, alice: Client, method: str) -> None:
-    response = await alice.http.request(method, alice.api.url, json={"query": "{ viewer { id } }"})
+async def test_methods(quiet_log: Quiet, alice: Client) -> None:
+    for method in ("PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"):
+        response = await alice.http.request(method, alice.api.url, json={"query": "{ viewer { id } }"})
 
-    assert response.status_code == 405
+        assert response.status_code == 405
 
 
 GETS = {

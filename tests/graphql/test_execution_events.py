@@ -158,23 +158,25 @@ async def test_an_admin_may_watch_another_owners(alice: Client, api: Api, servic
     assert [event["id"] for event in past + live] == [f"{id}:1", f"{id}:2"]
 
 
-@pytest.mark.parametrize("id", [str(uuid4()), "1", "", "\x00", "é" * 1_000])
-async def test_a_missing_one_is_not_found(alice: Client, id: str) -> None:
-    error = await alice.refusal(EVENTS, id=id)
+async def test_a_missing_one_is_not_found(alice: Client, subtests: pytest.Subtests) -> None:
+    for id in (str(uuid4()), "1", "", "\x00", "é" * 1_000):
+        with subtests.test(id[:40]):
+            error = await alice.refusal(EVENTS, id=id)
 
-    assert error["extensions"] == {"code": "NOT_FOUND"}
+            assert error["extensions"] == {"code": "NOT_FOUND"}
 
 
-@pytest.mark.parametrize(
-    "cursor", ["x", "é", "\x00", "Zg", "ZjE6", "ZjE6LTE", "ZjE6MS4w", "ZjI6MQ", "A" * 5_000, "bjE6MTow"]
-)
-async def test_a_garbage_cursor_is_refused(alice: Client, services: Services, cursor: str) -> None:
+async def test_a_garbage_cursor_is_refused(
+    alice: Client, services: Services, subtests: pytest.Subtests
+) -> None:
     id = await pending(alice, services)
 
-    error = await alice.refusal(EVENTS, id=id, after=cursor)
+    for cursor in ("x", "é", "\x00", "Zg", "ZjE6", "ZjE6LTE", "ZjE6MS4w", "ZjI6MQ", "A" * 5_000, "bjE6MTow"):
+        with subtests.test(cursor[:40]):
+            error = await alice.refusal(EVENTS, id=id, after=cursor)
 
-    assert error["extensions"]["code"] == "INVALID_INPUT"
-    assert [issue["path"] for issue in error["extensions"]["issues"]] == ["/after"]
+            assert error["extensions"]["code"] == "INVALID_INPUT"
+            assert [issue["path"] for issue in error["extensions"]["issues"]] == ["/after"]
 
 
 @pytest.mark.parametrize("ended", [False, True])

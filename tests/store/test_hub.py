@@ -11,6 +11,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 from app import doorbells, main
 from app.errors import CursorExpired, InvalidInput, Issue
@@ -371,6 +372,73 @@ async def test_one_executions_events_come_alone(services: Services, loud: Rows) 
             await loud.append(other.id, draft())
         written = await loud.append(mine.id, draft())
         assert await reader.take(1) == written
+
+
+async def rename(rows: Rows, table: str, name: str) -> None:
+    async with rows.db.write() as tx:
+        await tx.connection.execute(text(f"ALTER TABLE {table} RENAME TO {name}"))
+
+
+async def test_no_failure_ends_the_backstop(
+    watchful: Services, rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    execution = await rows.running()
+
+    async with following(watchful.hub, after=1) as reader:
+        assert await reader.positions(1) == [2]
+        await rename(rows, "feed", "elsewhere")
+        await eventually(lambda: "The backstop failed" in caplog.text)
+        await rename(rows, "elsewhere", "feed")
+        await rows.append(execution.id, draft())
+
+        assert await reader.positions(1) == [3]
+
+
+async def test_no_failure_ends_the_listening(
+    services: Services, rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    execution = await rows.running()
+
+    async with following(services.hub, after=1) as reader:
+        assert await reader.positions(1) == [2]
+        await rename(rows, "feed", "elsewhere")
+        services.bus.publish(doorbells.feed("alice"), "3")
+        await eventually(lambda: "Live delivery failed" in caplog.text)
+        await rename(rows, "elsewhere", "feed")
+        ring(services, *await rows.append(execution.id, draft()))
+
+        assert await reader.positions(1) == [3]
+
+
+async def test_no_failure_leaves_a_subscriber_waiting_for_ever(
+    services: Services, rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    await rows.running()
+    await rename(rows, "feed", "elsewhere")
+
+    async with following(services.hub, after=1) as reader:
+        taken = asyncio.create_task(reader.positions(1))
+        await eventually(lambda: "A feed cannot be watched yet" in caplog.text)
+        await rename(rows, "elsewhere", "feed")
+
+        assert await taken == [2]
+
+
+async def test_a_position_is_not_refused_for_want_of_an_answer(
+    services: Services, rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    execution = await rows.running()
+
+    async with following(services.hub, after=1) as early, following(services.hub, after=3) as reader:
+        assert await early.positions(1) == [2]
+        await rename(rows, "feed", "elsewhere")
+        taken = asyncio.create_task(reader.positions(1))
+        await eventually(lambda: "Live delivery failed" in caplog.text)
+        await rename(rows, "elsewhere", "feed")
+        await rows.append(execution.id, draft())
+        ring(services, *await rows.append(execution.id, draft()))
+
+        assert await taken == [4]
 
 
 async def watched(redis: Redis, settings: Settings) -> list[str]:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from temporalio.api.enums.v1 import EventType as Kind
 from temporalio.api.history.v1 import HistoryEvent
@@ -147,7 +147,12 @@ async def outcome(
 
 
 @given(runs=CHAINS, one=PAGES, other=PAGES, random=st.randoms(use_true_random=False))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    # Each example is several transactions: a failure is told as it was found.
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 async def test_shuffled_pages_from_two_recorders_give_the_log_of_one_ordered_reading(
     rows: Rows, runs: list[Names], one: list[Page], other: list[Page], random: Random
 ) -> None:

@@ -188,7 +188,7 @@ class Scene:
             assert await self.types(id) == expected
             return True
 
-        await eventually(level, timeout_seconds=15)
+        await eventually(level, timeout_seconds=30)
         return await self.log(id)
 
     async def ends(self, id: str) -> Execution:
@@ -198,7 +198,7 @@ class Scene:
             row = await self.row(id)
             return row if row.completed_at is not None else None
 
-        found: Execution = await eventually(ended, timeout_seconds=20)
+        found: Execution = await eventually(ended, timeout_seconds=30)
         return found
 
     def handle(self, id: str) -> WorkflowHandle[Any, Any]:

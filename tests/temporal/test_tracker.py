@@ -525,7 +525,7 @@ async def answering(scene: Scene, encoding: str, data: bytes) -> str:
 
 async def test_a_history_of_many_pages(scene: Scene) -> None:
     observed = scene.observed()
-    timers = 2_000
+    timers = 1_500
     id = await scene.start("TickingWorkflow", timers)
     await scene.handle(id).result()
 
