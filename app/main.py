@@ -171,4 +171,4 @@ async def _metrics(request: Request) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return failure(request, error.status_code, error.detail, ErrorCode.INVALID_INPUT)
+    return failure(error.status_code, error.detail, ErrorCode.INVALID_INPUT)

@@ -98,11 +98,11 @@ class GraphQLView(GraphQL[Session, None]):
             session = Session(self._services(request), self._verifier, caller=caller)
             return await self.run(request, context=session)
         except Unauthenticated as error:
-            return failure(request, 401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
+            return failure(401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
         except HTTPException as error:
-            return failure(request, error.status_code, error.reason, ErrorCode.INVALID_INPUT)
+            return failure(error.status_code, error.reason, ErrorCode.INVALID_INPUT)
         except ClientDisconnect:
-            return failure(request, 400, "The request was cut off.", ErrorCode.INVALID_INPUT)
+            return failure(400, "The request was cut off.", ErrorCode.INVALID_INPUT)
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         """The one operation of a request; raises HTTPException for anything else."""
@@ -187,9 +187,7 @@ def negotiated(request: HTTPConnection) -> str:
     return RESPONSE_TYPE if RESPONSE_TYPE in request.headers.get("accept", "") else "application/json"
 
 
-def failure(
-    request: Request, status: int, message: str, code: ErrorCode, headers: dict[str, str] | None = None
-) -> Response:
+def failure(status: int, message: str, code: ErrorCode, headers: dict[str, str] | None = None) -> Response:
     """A request error as GraphQL over HTTP wants it: JSON, with a code.
 
     It is always of the newer media type, in which alone a status other than 200 speaks for GraphQL.

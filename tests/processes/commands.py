@@ -94,7 +94,8 @@ class Program:
         output, errors = name.with_suffix(".out"), name.with_suffix(".err")
         with output.open("wb") as out, errors.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", *arguments],
+                # Not even tests that are killed themselves leave it behind.
+                servers.tied(sys.executable, "-m", "app.cli", *arguments, death=signal.SIGKILL),
                 cwd=ROOT,
                 env=_inherited() | self.environment | environment,
                 stdin=subprocess.DEVNULL,
