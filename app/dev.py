@@ -153,7 +153,8 @@ async def _parts(environment: dict[str, str]) -> AsyncIterator[list[Part]]:
     parts: list[Part] = []
     try:
         for command in commands:
-            line = servers.tied(sys.executable, "-m", "app.cli", *command, death=signal.SIGTERM)
+            # Killed with us, since nothing is left then to wait for a good end; none of them keeps anything.
+            line = servers.tied(sys.executable, "-m", "app.cli", *command, death=signal.SIGKILL)
             process = await asyncio.create_subprocess_exec(*line, env=environment, start_new_session=True)
             parts.append(Part(command[0], process))
         yield parts

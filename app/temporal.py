@@ -36,6 +36,8 @@ from app.store.tracking import StartRequest
 # Every workflow id of ours begins with it: visibility can tell them from others'.
 WORKFLOW_ID_PREFIX = "temporal-graphql-"
 PAGE = 1_000
+# What a tracker holds of a history at once, and writes in one transaction.
+HISTORY_PAGE = 500
 LONG_POLL = timedelta(seconds=70)
 DIAL_SECONDS = 1.0
 MAX_REASON_CHARACTERS = 1_000
@@ -207,6 +209,7 @@ class Temporal:
                 namespace=self._client.namespace,
                 execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
                 next_page_token=token,
+                maximum_page_size=HISTORY_PAGE,
                 wait_new_event=wait,
             )
             async with _call(LONG_POLL):

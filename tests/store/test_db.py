@@ -122,7 +122,6 @@ async def test_a_cancelled_write_is_undone_and_gives_its_connection_back(
     [
         "postgresql://postgres@127.0.0.1:1/postgres",
         "postgresql://postgres@/postgres?host=/nowhere/at/all",
-        "postgresql://postgres@no-such-host.invalid/postgres",
     ],
 )
 async def test_a_server_that_is_not_there_is_unavailable(address: str) -> None:
