@@ -219,7 +219,9 @@ class Temporal:
             if page.history.events:
                 if codec := self._client.data_converter.payload_codec:
                     await decode_events(codec, page.history.events)
-                yield page.history.events
+                # The server counts batches, and a batch may have any number of events.
+                for start in range(0, len(page.history.events), HISTORY_PAGE):
+                    yield page.history.events[start : start + HISTORY_PAGE]
             if not page.next_page_token:
                 return
             token = page.next_page_token
