@@ -7,9 +7,9 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 import uvloop
@@ -62,7 +62,16 @@ def run() -> None:
     try:
         arguments.call(arguments)
     except _MENDABLE as error:
-        sys.exit(f"temporal-graphql {arguments.command}: {error}")
+        sys.stderr.write(f"temporal-graphql {arguments.command}: {error}\n")
+        _leave(1)
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without finalizing the interpreter, which the Temporal SDK's threads can keep waiting for ever."""
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,5 @@
 """Runs the workflows and activities of modules that know nothing of this program."""
 
-import asyncio
 import importlib
 import inspect
 import logging
@@ -50,17 +49,7 @@ async def run(client: Client, modules: Sequence[str], task_queue: str) -> None:
     with ThreadPoolExecutor(CONCURRENT_ACTIVITIES, thread_name_prefix="activity") as executor:
         worker = _worker(client, definitions, task_queue, executor)
         logger.info("running %s on task queue %s", ", ".join(_names(definitions)), task_queue)
-        await _until_cancelled(worker)
-
-
-async def _until_cancelled(worker: Worker) -> None:
-    # A worker that is cancelled while it starts keeps its process from ever ending: it is asked instead.
-    running = asyncio.ensure_future(worker.run())
-    try:
-        await asyncio.shield(running)
-    finally:
-        await worker.shutdown()
-        await asyncio.wait([running])
+        await worker.run()
 
 
 def discover(module: str) -> Definitions:

@@ -334,6 +334,7 @@ async def test_each_field_asks_for_its_scope(
         "executions { totalCount feedCursor }": auth.READ_EXECUTIONS,
         f'execution(id: "{id}") {{ id }}': auth.READ_EXECUTIONS,
         f'node(id: "{id}:1") {{ id }}': auth.READ_EXECUTIONS,
+        "executionFeed { totalCount }": auth.READ_EXECUTIONS,
     }
 
     for field, scope in rows.items():
@@ -354,9 +355,14 @@ async def test_each_subscription_asks_for_its_scope(
     others = [scope for scope in auth.USER_SCOPES if scope != auth.READ_EXECUTIONS]
 
     async with alice.api.client("alice", *others) as lacking:
-        for field in ("executionFeed", f'executionEvents(executionId: "{id}")'):
+        for field in (
+            "executionFeed { id }",
+            f'executionEvents(executionId: "{id}") {{ id }}',
+            "executionUpdated { id }",
+            "executionStats { total }",
+        ):
             with subtests.test(field):
-                error = await lacking.refusal(f"subscription {{ {field} {{ id }} }}")
+                error = await lacking.refusal(f"subscription {{ {field} }}")
 
                 assert error["extensions"] == {"code": "FORBIDDEN", "requiredScope": auth.READ_EXECUTIONS}
 

@@ -91,6 +91,7 @@ OPERATIONS = {
     "a type definition": Operation("type Query { x: Int }"),
     "two operations and no name": Operation("query A { viewer { id } } query B { viewer { id } }"),
     "lone surrogate in a literal": Operation('{ workflow(id: "\\ud800") { id } }'),
+    "lone surrogate in braces": Operation(START % (MISSING, '"\\u{D800}"')),
     "unfinished escape in a literal": Operation('{ workflow(id: "\\u12") { id } }'),
     "page of none": Operation("{ executions(first: 0) { totalCount } }"),
     "page of 101": Operation("{ workflows(first: 101) { totalCount } }"),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from asyncpg.pgproto import pgproto
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.records import Delivery, EventRecord, ExecutionRecord, decode, encode
@@ -39,11 +39,13 @@ DELIVERIES = st.builds(Delivery, records(EventRecord), records(ExecutionRecord))
 
 
 @given(DELIVERIES)
+@settings(max_examples=40)
 def test_a_delivery_arrives_as_it_was(delivery: Delivery) -> None:
     assert decode(encode(delivery)) == delivery
 
 
 @given(DELIVERIES)
+@settings(max_examples=40)
 def test_values_arrive_in_their_types(delivery: Delivery) -> None:
     found = decode(encode(delivery))
 
@@ -53,11 +55,13 @@ def test_values_arrive_in_their_types(delivery: Delivery) -> None:
 
 
 @given(DELIVERIES)
+@settings(max_examples=40)
 def test_a_delivery_is_never_taken_for_a_bare_position(delivery: Delivery) -> None:
     assert not encode(delivery).isdigit()
 
 
 @given(DELIVERIES, st.uuids())
+@settings(max_examples=40)
 def test_asyncpgs_own_uuids_are_encoded(delivery: Delivery, id: UUID) -> None:
     execution = delivery.execution
     theirs = pgproto.UUID(id.bytes)
