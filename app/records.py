@@ -48,6 +48,8 @@ class ExecutionRecord:
     status: ExecutionStatus
     version: int
     failure: dict[str, Any] | None
+    labels: dict[str, str]
+    rerun_of: UUID | None
     started_by: str
     temporal_workflow_id: str
     temporal_run_id: str | None
@@ -125,6 +127,7 @@ def _execution(fields: dict[str, Any]) -> ExecutionRecord:
     for name in ("created_at", "started_at", "completed_at", "updated_at"):
         fields[name] = _moment(fields[name])
     fields["status"] = ExecutionStatus(fields["status"])
+    fields["rerun_of"] = None if fields["rerun_of"] is None else UUID(fields["rerun_of"])
     return ExecutionRecord(**fields)
 
 

@@ -1,6 +1,6 @@
 """The tables and their closed sets of values; no queries."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,8 +12,10 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
+    SmallInteger,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy import DateTime as Timestamp
@@ -85,10 +87,19 @@ class EventType(StrEnum):
     CHILD_CANCELLED = "CHILD_CANCELLED"
 
 
-def _one_of(values: type[StrEnum], name: str) -> Any:
+# What is not started or not completed comes after all that is.
+LAST_STARTED = "COALESCE(started_at, 'infinity'::timestamp with time zone)"
+LAST_COMPLETED = "COALESCE(completed_at, 'infinity'::timestamp with time zone)"
+# What a search looks through, besides the workflow's name.
+SEARCHED = "(temporal_workflow_id || ' '::text) || labels::text"
+# The hour of the tallies that have no hour.
+ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _one_of(values: type[StrEnum], name: str, *, primary_key: bool = False) -> Any:
     """A text column with a CHECK: unlike a native enum, it takes a new value without a table rewrite."""
     known = Enum(values, native_enum=False, length=40, create_constraint=True, name=f"{name}_known")
-    return Column(known, nullable=False)
+    return Column(known, nullable=False, primary_key=primary_key)
 
 
 def _timestamp(*, nullable: bool = False, default: str | None = None) -> Any:
@@ -137,6 +148,31 @@ class Execution(SQLModel, table=True):
     __tablename__ = "execution"
     __table_args__ = (
         Index("ix_execution_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
+        Index("ix_execution_owner_started", "owner_id", text(f"{LAST_STARTED} DESC"), text("id DESC")),
+        Index("ix_execution_owner_completed", "owner_id", text(f"{LAST_COMPLETED} DESC"), text("id DESC")),
+        Index("ix_execution_owner_updated", "owner_id", text("updated_at DESC"), text("id DESC")),
+        Index(
+            "ix_execution_owner_status_newest",
+            "owner_id",
+            "status",
+            text("created_at DESC"),
+            text("id DESC"),
+        ),
+        Index("ix_execution_workflow_newest", "workflow_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_execution_owner_labels",
+            "owner_id",
+            "labels",
+            postgresql_using="gin",
+            postgresql_ops={"labels": "jsonb_path_ops"},
+        ),
+        Index(
+            "ix_execution_owner_search",
+            "owner_id",
+            literal_column(f"({SEARCHED})").label("searched"),
+            postgresql_using="gin",
+            postgresql_ops={"searched": "gin_trgm_ops"},
+        ),
         Index(
             "ix_execution_open",
             "created_at",
@@ -152,12 +188,17 @@ class Execution(SQLModel, table=True):
 
     id: UUID = Field(default_factory=uuid4, primary_key=True)
     owner_id: str = Field(sa_type=Text)
-    workflow_id: UUID = Field(sa_column=Column(ForeignKey("workflow.id"), nullable=False, index=True))
+    workflow_id: UUID = Field(sa_column=Column(ForeignKey("workflow.id"), nullable=False))
     status: ExecutionStatus = Field(sa_column=_one_of(ExecutionStatus, "status"))
     version: int = Field(description="grows by one with every event")
     input: Any = Field(default=None, sa_column=_json())
     output: Any = Field(default=None, sa_column=_json())
     failure: Any = Field(default=None, sa_column=_json())
+    labels: Any = Field(
+        sa_column=Column(JSONB(), nullable=False, server_default=text("'{}'")), description="key to value"
+    )
+    rerun_of: UUID | None = Field(default=None, sa_column=Column(ForeignKey("execution.id"), nullable=True))
+    start_delay: int | None = Field(default=None, description="seconds from its creation to the first task")
     started_by: str = Field(sa_type=Text)
     temporal_workflow_id: str = Field(sa_type=Text, unique=True)
     temporal_run_id: str | None = Field(default=None, sa_type=Text)
@@ -194,6 +235,26 @@ class ExecutionEvent(SQLModel, table=True):
     actor: str | None = Field(default=None, sa_type=Text)
     details: Any = Field(default=None, sa_column=_json())
     recorded_at: datetime = Field(sa_column=_timestamp(default="now()"))
+
+
+class ExecutionTally(SQLModel, table=True):
+    """How many executions of a workflow, created in one hour, have a status and took about so long.
+
+    Kept in the transaction of each event, under the lock of the owner's feed. Every execution counts twice:
+    in the row of its hour and in that of `ALL_TIME`.
+    """
+
+    __tablename__ = "execution_tally"
+
+    owner_id: str = Field(sa_type=Text, primary_key=True)
+    workflow_id: UUID = Field(primary_key=True)
+    hour: datetime = Field(sa_column=Column(Timestamp(timezone=True), primary_key=True))
+    status: ExecutionStatus = Field(sa_column=_one_of(ExecutionStatus, "status", primary_key=True))
+    duration_bucket: int = Field(
+        sa_column=Column(SmallInteger, primary_key=True, autoincrement=False),
+        description="of COMPLETED ones; 0 for all others",
+    )
+    count: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class Request(SQLModel, table=True):

@@ -23,6 +23,8 @@ COLUMNS: Sequence[Any] = [
     col(Execution.status),
     col(Execution.version),
     col(Execution.failure),
+    col(Execution.labels),
+    col(Execution.rerun_of),
     col(Execution.started_by),
     col(Execution.temporal_workflow_id),
     col(Execution.temporal_run_id),

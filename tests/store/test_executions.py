@@ -135,6 +135,8 @@ async def test_a_new_execution_has_no_version_yet(rows: Rows) -> None:
         status=PENDING,
         version=0,
         failure=None,
+        labels={},
+        rerun_of=None,
         started_by="carol",
         temporal_workflow_id="w-1",
         temporal_run_id=None,

@@ -21,6 +21,8 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     str | None: st.none() | KEPT_TEXT,
     int: st.integers(0, 2**63 - 1),
     UUID: st.uuids(),
+    UUID | None: st.none() | st.uuids(),
+    dict[str, str]: st.dictionaries(KEPT_TEXT, KEPT_TEXT, max_size=3),
     datetime: MOMENTS,
     datetime | None: st.none() | MOMENTS,
     dict[str, Any] | None: st.none() | st.dictionaries(KEPT_TEXT, KEPT_JSON, max_size=3),
