@@ -34,9 +34,12 @@ class Caller:
     def is_admin(self) -> bool:
         return ADMIN in self.scopes
 
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes or self.is_admin
+
     def require(self, scope: str) -> None:
         """Raise Forbidden unless the token carries the scope (or `admin`)."""
-        if scope not in self.scopes and not self.is_admin:
+        if not self.may(scope):
             raise Forbidden(f"Your token lacks the scope {scope!r}.", required_scope=scope)
 
     def may_see(self, owner: str) -> bool:

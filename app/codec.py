@@ -99,6 +99,7 @@ def _read_payloads(event: HistoryEvent) -> Iterator[Payload]:
     """The payloads that the event log takes from an event."""
     yield from event.workflow_execution_completed_event_attributes.result.payloads
     yield from event.workflow_execution_signaled_event_attributes.input.payloads
+    yield from event.workflow_execution_terminated_event_attributes.details.payloads
     yield from event.workflow_execution_update_accepted_event_attributes.accepted_request.input.args.payloads
 
 

@@ -87,10 +87,15 @@ class InvalidTransition(DomainError):
     code = ErrorCode.INVALID_TRANSITION
 
     def __init__(
-        self, current: ExecutionStatus, target: ExecutionStatus, allowed: Sequence[ExecutionAction]
+        self,
+        current: ExecutionStatus,
+        target: ExecutionStatus,
+        allowed: Sequence[ExecutionAction],
+        change: str | None = None,
     ) -> None:
         actions = ", ".join(allowed) or "nothing, it has ended"
-        super().__init__(f"An execution that is {current} cannot become {target}; allowed now: {actions}.")
+        change = change or f"become {target}"
+        super().__init__(f"An execution that is {current} cannot {change}; allowed now: {actions}.")
         self.current, self.target, self.allowed = current, target, tuple(allowed)
 
 

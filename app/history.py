@@ -4,11 +4,13 @@ Each of Temporal's event types either becomes an event of ours or is left out by
 this version does not know is left out too, so a newer server never stops the tracker.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import orjson
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType as Kind
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
@@ -19,6 +21,7 @@ from app.records import Draft, FailureRecord
 from app.tables import EventType, ExecutionStatus, FailureReason
 
 ACTOR_PREFIX = "temporal-graphql:"
+BY_HAND = "temporal-graphql: ended by hand"
 MAX_MESSAGE_CHARACTERS = 2_000
 MAX_STACK_CHARACTERS = 20_000
 
@@ -66,6 +69,11 @@ _WRAPPERS = {
     "nexus_operation_execution_failure_info",
 }
 
+_ENDS_BY_HAND = {
+    ExecutionStatus.COMPLETED: EventType.EXECUTION_COMPLETED,
+    ExecutionStatus.FAILED: EventType.EXECUTION_FAILED,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -76,6 +84,11 @@ class Step:
     next_run_id: str | None = None
     next_event_id: int = 1
     terminated: bool = False
+
+
+def by_hand(status: ExecutionStatus) -> Payload:
+    """What marks a termination as an end by hand: in plain, to be read whatever becomes of a codec."""
+    return Payload(metadata={"encoding": b"json/plain"}, data=orjson.dumps({BY_HAND: status}))
 
 
 @dataclass
@@ -141,6 +154,8 @@ class Transcript:
 
     def _execution_terminated(self, event: HistoryEvent) -> Step:
         facts = event.workflow_execution_terminated_event_attributes
+        if (status := _status_by_hand(facts.details.payloads)) is not None:
+            return _ended_by_hand(event, status)
         message = _line("Terminated", facts.reason)
         step = _closed(
             event,
@@ -363,6 +378,31 @@ def _closed(
     return Step(event.event_id, Draft(type, message, moment, status, actor=actor, changes=changes))
 
 
+def _status_by_hand(details: Sequence[Payload]) -> ExecutionStatus | None:
+    """The status that a termination of the API's is to give; None for any other termination."""
+    mark = payloads.value(details[0]) if details else None
+    status = mark.get(BY_HAND) if isinstance(mark, dict) else None
+    return ExecutionStatus(status) if isinstance(status, str) and status in _ENDS_BY_HAND else None
+
+
+def _ended_by_hand(event: HistoryEvent, status: ExecutionStatus) -> Step:
+    """The end that the API put on a run in one call: a mark of ours, a message, an output."""
+    facts = event.workflow_execution_terminated_event_attributes
+    _, remark, output, *_ = [*payloads.values(facts.details.payloads), None, None]
+    completed = status is ExecutionStatus.COMPLETED
+    message = _line("Completed by hand" if completed else "Failed by hand", remark and str(remark))
+    return _closed(
+        event,
+        _ENDS_BY_HAND[status],
+        status,
+        message,
+        "",
+        actor=_actor(facts.identity),
+        output=output if completed else None,
+        failure=None if completed else FailureRecord(FailureReason.TERMINATED, message),
+    )
+
+
 def _continued(event: HistoryEvent, message: str, run_id: str) -> Step:
     draft = Draft(EventType.EXECUTION_CONTINUED, message, _moment(event), details={"runId": run_id})
     return Step(event.event_id, draft, next_run_id=run_id)
@@ -412,7 +452,7 @@ def _name(activity: dict[str, Any]) -> str:
     return str(activity.get("activityType", "(unknown)"))
 
 
-def _line(word: str, reason: str) -> str:
+def _line(word: str, reason: str | None) -> str:
     return f"{word}: {_text(reason)}" if reason else word
 
 

@@ -1,7 +1,8 @@
 """Checks on what callers send, before anything is written: all that is stored must be readable later."""
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.errors import InvalidInput, Issue
@@ -10,6 +11,14 @@ MAX_JSON_DEPTH = 64
 MAX_INTEGER = 2**63 - 1
 MAX_NAME_CHARACTERS = 255
 MAX_TEXT_CHARACTERS = 10_000
+MAX_REASON_CHARACTERS = 1_000
+MAX_LABELS = 32
+MAX_LABEL_CHARACTERS = 255
+MAX_START_DELAY_SECONDS = 365 * 24 * 3600
+
+_LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
+
+Label = tuple[str, str]
 
 
 def check(*checks: Iterator[Issue]) -> None:
@@ -51,6 +60,36 @@ def positive(path: str, value: int | None) -> Iterator[Issue]:
     """Issues of an optional count: it must be above zero."""
     if value is not None and value <= 0:
         yield Issue(path, f"must be above 0, not {value}")
+
+
+def remark(path: str, value: str | None) -> Iterator[Issue]:
+    """Issues of an optional remark: 1 to 1,000 characters, not only blanks."""
+    if value is not None and not value.strip():
+        yield Issue(path, "must not be empty")
+    else:
+        yield from text(path, value, limit=MAX_REASON_CHARACTERS)
+
+
+def start_delay(path: str, value: int | None) -> Iterator[Issue]:
+    """Issues of an optional delay: from nothing to a year, in seconds."""
+    if value is not None and not 0 <= value <= MAX_START_DELAY_SECONDS:
+        yield Issue(path, f"must be between 0 and {MAX_START_DELAY_SECONDS} seconds (365 days), not {value}")
+
+
+def labels(path: str, given: Sequence[Label] | None) -> Iterator[Issue]:
+    """Issues of optional labels: how many they are, each key and value, keys given twice."""
+    if given is None:
+        return
+    if len(given) > MAX_LABELS:
+        yield Issue(path, f"must have {MAX_LABELS} labels at most, not {len(given)}")
+        return
+    keys = [key for key, _ in given]
+    for place, (key, value) in enumerate(given):
+        if not _LABEL_KEY.fullmatch(key):
+            yield Issue(f"{path}/{place}/key", "must be 1 to 63 letters (A-Z, a-z), digits or any of . _ - /")
+        elif key in keys[:place]:
+            yield Issue(f"{path}/{place}/key", f"must not be given twice: {key!r}")
+        yield from text(f"{path}/{place}/value", value, limit=MAX_LABEL_CHARACTERS)
 
 
 def json(path: str, value: Any) -> Iterator[Issue]:

@@ -31,6 +31,13 @@ async def follow(db: Database, temporal: Temporal, run: Run, *, wait: bool) -> R
     return None if next_run_id is None else replace(run, run_id=next_run_id)
 
 
+async def catch_up(db: Database, temporal: Temporal, run: Run) -> None:
+    """Record what there is of an execution now, run after run; raises as `follow` does."""
+    next_run: Run | None = run
+    while next_run is not None:
+        next_run = await follow(db, temporal, next_run, wait=False)
+
+
 async def record(db: Database, run: Run, steps: Sequence[Step]) -> None:
     """Record the steps of a run that are new, in one transaction with the status.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.history.v1 import HistoryEvent
@@ -18,8 +18,11 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
     ListWorkflowExecutionsRequest,
+    PauseWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionRequest,
 )
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
@@ -29,9 +32,11 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from app.codec import decode_events
-from app.errors import StartRejected, Unavailable
-from app.history import ACTOR_PREFIX
+from app.errors import NotSupported, StartRejected, Unavailable
+from app.history import ACTOR_PREFIX, by_hand
+from app.inputs import MAX_REASON_CHARACTERS
 from app.store.tracking import StartRequest
+from app.tables import ExecutionStatus
 
 # Every workflow id of ours begins with it: visibility can tell them from others'.
 WORKFLOW_ID_PREFIX = "temporal-graphql-"
@@ -40,7 +45,12 @@ PAGE = 1_000
 HISTORY_PAGE = 500
 LONG_POLL = timedelta(seconds=70)
 DIAL_SECONDS = 1.0
-MAX_REASON_CHARACTERS = 1_000
+# Temporal's own limit on what one call brings, where nobody has changed it.
+MAX_PAYLOAD_BYTES = 2_000_000
+PAUSE_IS_OFF = (
+    "This Temporal server cannot pause workflows. It needs version 1.30 or newer with the dynamic "
+    "configuration value frontend.WorkflowPauseEnabled set to true for the namespace."
+)
 
 
 class NotRunning(Exception):
@@ -53,6 +63,14 @@ class NoNamespace(NotRunning):
 
 class Refused(Exception):
     """Temporal will not do this, however often asked."""
+
+
+class Unimplemented(Refused):
+    """Temporal does not know this call, or has it turned off."""
+
+
+class TooLarge(Refused):
+    """What the call brings exceeds Temporal's limit; nothing was sent."""
 
 
 @dataclass(frozen=True)
@@ -147,14 +165,56 @@ class Temporal:
 
     async def terminate(self, workflow_id: str, actor: str, reason: str) -> None:
         """End the workflow at once; raises NotRunning where it has ended or never was."""
-        request = TerminateWorkflowExecutionRequest(
+        await self._terminate(workflow_id, actor, reason, [])
+
+    async def finish(
+        self, workflow_id: str, actor: str, status: ExecutionStatus, message: str | None, output: Any
+    ) -> None:
+        """End the workflow at once as COMPLETED or FAILED: its history then tells so, with what is given.
+
+        Raises NotRunning where it has ended or never was, and TooLarge.
+        """
+        details = [by_hand(status), *await self._encoded([message, output])]
+        await self._terminate(workflow_id, actor, f"{status.capitalize()} by hand", details)
+
+    async def signal(self, workflow_id: str, actor: str, name: str, arguments: Sequence[Any]) -> None:
+        """Send the workflow a signal; raises NotRunning where it has ended or never was, and TooLarge."""
+        request = SignalWorkflowExecutionRequest(
             namespace=self._client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=workflow_id),
             identity=ACTOR_PREFIX + actor,
-            reason=reason[:MAX_REASON_CHARACTERS],
+            request_id=str(uuid.uuid4()),
+            signal_name=name,
+            input=Payloads(payloads=await self._encoded(arguments)),
         )
         async with _call(self._timeout):
-            await self._client.workflow_service.terminate_workflow_execution(request, timeout=self._timeout)
+            await self._client.workflow_service.signal_workflow_execution(request, timeout=self._timeout)
+
+    async def pause(self, workflow_id: str, actor: str, reason: str) -> None:
+        """Hold the workflow back; raises NotRunning, Refused where it is paused already, and NotSupported."""
+        request = PauseWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            workflow_id=workflow_id,
+            identity=ACTOR_PREFIX + actor,
+            request_id=str(uuid.uuid4()),
+            reason=reason[:MAX_REASON_CHARACTERS],
+        )
+        with _if_it_can_pause():
+            async with _call(self._timeout):
+                await self._client.workflow_service.pause_workflow_execution(request, timeout=self._timeout)
+
+    async def unpause(self, workflow_id: str, actor: str, reason: str) -> None:
+        """Let the workflow go on; raises NotRunning, Refused where it is not paused, and NotSupported."""
+        request = UnpauseWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            workflow_id=workflow_id,
+            identity=ACTOR_PREFIX + actor,
+            request_id=str(uuid.uuid4()),
+            reason=reason[:MAX_REASON_CHARACTERS],
+        )
+        with _if_it_can_pause():
+            async with _call(self._timeout):
+                await self._client.workflow_service.unpause_workflow_execution(request, timeout=self._timeout)
 
     async def describe(self, workflow_id: str, run_id: str) -> Description:
         """How one run stands; raises NotRunning where Temporal does not have it."""
@@ -226,6 +286,25 @@ class Temporal:
                 return
             token = page.next_page_token
 
+    async def _terminate(self, workflow_id: str, actor: str, reason: str, details: Sequence[Payload]) -> None:
+        request = TerminateWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+            identity=ACTOR_PREFIX + actor,
+            reason=reason[:MAX_REASON_CHARACTERS],
+            details=Payloads(payloads=details) if details else None,
+        )
+        async with _call(self._timeout):
+            await self._client.workflow_service.terminate_workflow_execution(request, timeout=self._timeout)
+
+    async def _encoded(self, values: Sequence[Any]) -> list[Payload]:
+        """The values as the workers' codec wants them."""
+        encoded = await self._client.data_converter.encode(values)
+        size = sum(payload.ByteSize() for payload in encoded)
+        if size > MAX_PAYLOAD_BYTES:
+            raise TooLarge(f"has {size} bytes for Temporal, which takes {MAX_PAYLOAD_BYTES} at most")
+        return encoded
+
     async def _describe(self, workflow_id: str, run_id: str) -> DescribeWorkflowExecutionResponse:
         # Raw: the SDK's own describe fails on a paused run, whose status it does not know.
         request = DescribeWorkflowExecutionRequest(
@@ -272,6 +351,14 @@ async def _call(limit: timedelta) -> AsyncIterator[None]:
 
 
 @contextmanager
+def _if_it_can_pause() -> Iterator[None]:
+    try:
+        yield
+    except Unimplemented as error:
+        raise NotSupported(PAUSE_IS_OFF) from error
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     """NotRunning and Refused are final; what may pass by itself becomes Unavailable."""
     try:
@@ -291,6 +378,8 @@ def _translation(error: RPCError) -> Exception:
             return NoNamespace(error.message) if _names_namespace(error) else NotRunning(error.message)
         case RPCStatusCode.INVALID_ARGUMENT | RPCStatusCode.FAILED_PRECONDITION:
             return Refused(error.message)
+        case RPCStatusCode.UNIMPLEMENTED:
+            return Unimplemented(error.message)
         case _:
             return Unavailable("Temporal does not answer.", retry_after_seconds=2)
 

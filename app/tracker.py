@@ -322,11 +322,8 @@ class Tracker:
             await self._read(run)
 
     async def _read(self, run: Run) -> None:
-        """Record what there is of an execution now, run after run."""
-        next_run: Run | None = run
         with suppress(NotRunning):
-            while next_run is not None:
-                next_run = await recorder.follow(self._db, self._temporal, next_run, wait=False)
+            await recorder.catch_up(self._db, self._temporal, run)
 
     async def _each(self, step: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
         """Take the step for every item, some at once; one that fails stops no other. Raises Unavailable."""

@@ -9,15 +9,6 @@ COMPLETED, FAILED, CANCELLED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 OPEN = frozenset({PENDING, RUNNING, PAUSED})
 TERMINAL = frozenset({COMPLETED, FAILED, CANCELLED})
 
-NEXT: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
-    PENDING: frozenset({RUNNING, CANCELLED, FAILED}),
-    RUNNING: frozenset({PAUSED, COMPLETED, FAILED, CANCELLED}),
-    PAUSED: frozenset({RUNNING, COMPLETED, FAILED, CANCELLED}),
-    COMPLETED: frozenset(),
-    FAILED: frozenset(),
-    CANCELLED: frozenset(),
-}
-
 _ACTIONS: dict[ExecutionStatus, tuple[ExecutionAction, ...]] = {
     PENDING: (ExecutionAction.CANCEL,),
     RUNNING: (
@@ -41,13 +32,31 @@ _ACTIONS: dict[ExecutionStatus, tuple[ExecutionAction, ...]] = {
     CANCELLED: (),
 }
 
+_TARGETS = {
+    ExecutionAction.PAUSE: PAUSED,
+    ExecutionAction.RESUME: RUNNING,
+    ExecutionAction.CANCEL: CANCELLED,
+    ExecutionAction.TERMINATE: FAILED,
+    ExecutionAction.COMPLETE: COMPLETED,
+    ExecutionAction.FAIL: FAILED,
+}
+
 
 def allowed_actions(status: ExecutionStatus) -> tuple[ExecutionAction, ...]:
     """What may be asked of an execution in this status."""
     return _ACTIONS[status]
 
 
-def check(current: ExecutionStatus, target: ExecutionStatus) -> None:
-    """Raise InvalidTransition unless an execution may go from `current` to `target`."""
-    if target not in NEXT[current]:
-        raise InvalidTransition(current, target, allowed_actions(current))
+def check(current: ExecutionStatus, action: ExecutionAction) -> None:
+    """Raise InvalidTransition unless the action may be asked of an execution in this status."""
+    if action in _ACTIONS[current]:
+        return
+    # A signal asks for no other status.
+    change = "take a signal" if action is ExecutionAction.SIGNAL else None
+    raise InvalidTransition(current, _TARGETS.get(action, current), allowed_actions(current), change)
+
+
+def check_open(current: ExecutionStatus) -> None:
+    """Raise InvalidTransition where an execution has ended: it takes no more events."""
+    if current in TERMINAL:
+        raise InvalidTransition(current, current, allowed_actions(current), "be changed")

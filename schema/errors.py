@@ -58,7 +58,9 @@ class InvalidInputError(Error):
 @strawberry.type(description="The execution's present status does not allow this.")
 class InvalidTransitionError(Error):
     from_: ExecutionStatus = strawberry.field(name="from", description="The status it has.")
-    to: ExecutionStatus = strawberry.field(description="The status that was asked for.")
+    to: ExecutionStatus = strawberry.field(
+        description="The status that was asked for: the one it has where a signal or labels asked for none."
+    )
     allowed_actions: list[ExecutionAction] = strawberry.field(description="What may be asked of it now.")
 
 
@@ -72,7 +74,17 @@ class IdempotencyConflictError(Error):
     execution: Execution = strawberry.field(description="The execution that the earlier request started.")
 
 
-@strawberry.type(description="A server behind the API does not answer; nothing was changed.")
+@strawberry.type(description="The Temporal server behind the API does not offer this, or not now.")
+class NotSupportedError(Error):
+    pass
+
+
+@strawberry.type(
+    description=(
+        "A server behind the API does not answer. Nothing was recorded here; what Temporal was asked "
+        "it may have taken, and the execution will show it."
+    )
+)
 class UnavailableError(Error):
     retry_after: int | None = strawberry.field(
         description="Seconds after which to try again; null if unknown."
@@ -146,6 +158,13 @@ class UnavailableHandler(strawberry.ExceptionHandler[errors.Unavailable, Unavail
         )
 
 
+class NotSupportedHandler(strawberry.ExceptionHandler[errors.NotSupported, NotSupportedError]):
+    def handle(
+        self, exception: errors.NotSupported, *, field: StrawberryField, info: Info
+    ) -> NotSupportedError:
+        return NotSupportedError(code=exception.code, message=exception.message)
+
+
 HANDLERS: list[strawberry.ExceptionHandler[Any, Any]] = [
     NotFoundHandler(),
     ForbiddenHandler(),
@@ -153,6 +172,7 @@ HANDLERS: list[strawberry.ExceptionHandler[Any, Any]] = [
     InvalidTransitionHandler(),
     VersionConflictHandler(),
     IdempotencyConflictHandler(),
+    NotSupportedHandler(),
     UnavailableHandler(),
 ]
 

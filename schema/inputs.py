@@ -6,9 +6,15 @@ from uuid import UUID
 import strawberry
 
 from app.filters import ExecutionFilter, Period
+from app.inputs import Label
 from app.tables import ExecutionStatus
 from resolvers.context import parse_id
 from schema.scalars import JSON
+
+EXPECTED_VERSION: int | None = strawberry.field(
+    default=None,
+    description="Refuse unless the execution is at this version; null does not check.",
+)
 
 
 @strawberry.input(description="A workflow to register.")
@@ -52,9 +58,65 @@ class CancelExecutionInput:
     reason: str | None = strawberry.field(
         default=None, description="Why, for people; cut after 1,000 characters."
     )
-    expected_version: int | None = strawberry.field(
-        default=None, description="Refuse unless the execution is at this version; null does not check."
+    expected_version: int | None = EXPECTED_VERSION
+
+
+@strawberry.input(description="An execution to end at once.")
+class TerminateExecutionInput:
+    id: strawberry.ID = strawberry.field(description="The execution.")
+    reason: str | None = strawberry.field(
+        default=None, description="Why, for people; cut after 1,000 characters."
     )
+    expected_version: int | None = EXPECTED_VERSION
+
+
+@strawberry.input(description="A signal to send to an execution.")
+class SignalExecutionInput:
+    id: strawberry.ID = strawberry.field(description="The execution.")
+    signal: str = strawberry.field(
+        description="The signal's name, as the workflow defines it; 1 to 255 characters."
+    )
+    arguments: list[JSON] | None = strawberry.field(
+        default=None, description="The signal's arguments, in order; null sends none."
+    )
+
+
+@strawberry.input(description="A label: at most one of each key.")
+class LabelInput:
+    key: str = strawberry.field(description="1 to 63 letters (A-Z, a-z), digits or any of `. _ - /`.")
+    value: str = strawberry.field(description="255 characters at most.")
+
+
+@strawberry.input(
+    description=(
+        "A change of an execution. `status`: PAUSED holds it back on Temporal and RUNNING lets it go on; "
+        "CANCELLED cancels it; COMPLETED and FAILED end it at once, by hand, with the given output or "
+        "message. Without a status, `labels` and `message` are put on it."
+    )
+)
+class UpdateExecutionInput:
+    id: strawberry.ID = strawberry.field(description="The execution.")
+    status: ExecutionStatus | None = strawberry.field(
+        default=None, description="The status it is to have; PENDING is refused, null leaves it."
+    )
+    output: JSON | None = strawberry.field(
+        default=None, description="Its result, only with the status COMPLETED; 2 MB at most."
+    )
+    message: str | None = strawberry.field(
+        default=None,
+        description="Why, for people: part of the event's message. 1 to 1,000 characters.",
+    )
+    labels: list[LabelInput] | None = strawberry.field(
+        default=None,
+        description=(
+            "Replace all its labels: 32 at most; an empty list takes them away, null leaves them. "
+            "Not together with a status."
+        ),
+    )
+    expected_version: int | None = EXPECTED_VERSION
+
+    def pairs(self) -> list[Label] | None:
+        return label_pairs(self.labels)
 
 
 @strawberry.input(description="A time span; a side that is left out is open.")
@@ -103,6 +165,11 @@ class ExecutionStatsFilterInput:
 
     def filter(self) -> ExecutionFilter:
         return ExecutionFilter(workflow_ids=_ids(self.workflow_id), created=_period(self.created_at))
+
+
+def label_pairs(labels: list[LabelInput] | None) -> list[Label] | None:
+    """The labels as the resolvers take them."""
+    return None if labels is None else [(label.key, label.value) for label in labels]
 
 
 def _ids(ids: list[strawberry.ID] | None) -> frozenset[UUID] | None:

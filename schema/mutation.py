@@ -4,16 +4,29 @@ from typing import Annotated
 
 import strawberry
 
-from resolvers import executions, workflows
+from resolvers import control, starts, workflows
 from schema.info import Info
-from schema.inputs import CancelExecutionInput, CreateWorkflowInput, StartExecutionInput
+from schema.inputs import (
+    CancelExecutionInput,
+    CreateWorkflowInput,
+    SignalExecutionInput,
+    StartExecutionInput,
+    TerminateExecutionInput,
+    UpdateExecutionInput,
+)
 from schema.payloads import (
     CancelExecutionResult,
     CancelExecutionSuccess,
     CreateWorkflowResult,
     CreateWorkflowSuccess,
+    SignalExecutionResult,
+    SignalExecutionSuccess,
     StartExecutionResult,
     StartExecutionSuccess,
+    TerminateExecutionResult,
+    TerminateExecutionSuccess,
+    UpdateExecutionResult,
+    UpdateExecutionSuccess,
 )
 
 
@@ -47,7 +60,7 @@ class Mutation:
         info: Info,
         input: Annotated[StartExecutionInput, strawberry.argument(description="The execution to start.")],
     ) -> StartExecutionResult:
-        outcome = await executions.start_execution(
+        outcome = await starts.start_execution(
             info.context,
             workflow_id=input.workflow_id,
             input=input.input,
@@ -66,7 +79,58 @@ class Mutation:
         info: Info,
         input: Annotated[CancelExecutionInput, strawberry.argument(description="The execution to cancel.")],
     ) -> CancelExecutionResult:
-        outcome = await executions.cancel_execution(
+        outcome = await control.cancel_execution(
             info.context, id=input.id, reason=input.reason, expected_version=input.expected_version
         )
         return CancelExecutionSuccess.of(outcome)
+
+    @strawberry.mutation(
+        description=(
+            "Pause, resume or cancel an execution, end it by hand as completed or failed, "
+            "or change its labels."
+        )
+    )
+    async def update_execution(
+        self,
+        info: Info,
+        input: Annotated[UpdateExecutionInput, strawberry.argument(description="What is to change.")],
+    ) -> UpdateExecutionResult:
+        outcome = await control.update_execution(
+            info.context,
+            id=input.id,
+            status=input.status,
+            output=input.output,
+            message=input.message,
+            labels=input.pairs(),
+            expected_version=input.expected_version,
+        )
+        return UpdateExecutionSuccess.of(outcome)
+
+    @strawberry.mutation(
+        description=(
+            "End a workflow at once, without a chance to clean up: its execution is then FAILED, "
+            "with the reason TERMINATED."
+        )
+    )
+    async def terminate_execution(
+        self,
+        info: Info,
+        input: Annotated[
+            TerminateExecutionInput, strawberry.argument(description="The execution to terminate.")
+        ],
+    ) -> TerminateExecutionResult:
+        outcome = await control.terminate_execution(
+            info.context, id=input.id, reason=input.reason, expected_version=input.expected_version
+        )
+        return TerminateExecutionSuccess.of(outcome)
+
+    @strawberry.mutation(description="Send a workflow a signal. A paused one gets it when it goes on.")
+    async def signal_execution(
+        self,
+        info: Info,
+        input: Annotated[SignalExecutionInput, strawberry.argument(description="The signal to send.")],
+    ) -> SignalExecutionResult:
+        outcome = await control.signal_execution(
+            info.context, id=input.id, signal=input.signal, arguments=input.arguments
+        )
+        return SignalExecutionSuccess.of(outcome)

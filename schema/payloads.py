@@ -6,13 +6,14 @@ import strawberry
 
 from app.paging import feed_cursor
 from app.records import WorkflowRecord
-from resolvers.executions import Outcome
+from resolvers.outcome import Outcome
 from schema.errors import (
     ForbiddenError,
     IdempotencyConflictError,
     InvalidInputError,
     InvalidTransitionError,
     NotFoundError,
+    NotSupportedError,
     RateLimitedError,
     UnavailableError,
     VersionConflictError,
@@ -48,16 +49,36 @@ class StartExecutionSuccess:
         )
 
 
-@strawberry.type(
-    description="The cancellation was asked for; the status changes when the workflow has ended."
-)
-class CancelExecutionSuccess:
+@strawberry.type(description="An execution after it was asked for something.")
+class _Asked:
     execution: Execution = strawberry.field(description="The execution as it is now.")
     cursor: str = strawberry.field(description=CURSOR)
 
     @classmethod
     def of(cls, outcome: Outcome) -> Self:
         return cls(execution=Execution.of(outcome.execution), cursor=feed_cursor(outcome.position))
+
+
+@strawberry.type(description="The execution was changed, or Temporal has taken what was asked of it.")
+class UpdateExecutionSuccess(_Asked):
+    pass
+
+
+@strawberry.type(
+    description="The cancellation was asked for; the status changes when the workflow has ended."
+)
+class CancelExecutionSuccess(_Asked):
+    pass
+
+
+@strawberry.type(description="The execution was ended.")
+class TerminateExecutionSuccess(_Asked):
+    pass
+
+
+@strawberry.type(description="Temporal has the signal and hands it to the workflow.")
+class SignalExecutionSuccess(_Asked):
+    pass
 
 
 CreateWorkflowResult = Annotated[
@@ -83,4 +104,36 @@ CancelExecutionResult = Annotated[
     | RateLimitedError
     | UnavailableError,
     strawberry.union("CancelExecutionResult", description="What `cancelExecution` answers."),
+]
+UpdateExecutionResult = Annotated[
+    UpdateExecutionSuccess
+    | NotFoundError
+    | ForbiddenError
+    | InvalidInputError
+    | InvalidTransitionError
+    | VersionConflictError
+    | NotSupportedError
+    | RateLimitedError
+    | UnavailableError,
+    strawberry.union("UpdateExecutionResult", description="What `updateExecution` answers."),
+]
+TerminateExecutionResult = Annotated[
+    TerminateExecutionSuccess
+    | NotFoundError
+    | ForbiddenError
+    | InvalidTransitionError
+    | VersionConflictError
+    | RateLimitedError
+    | UnavailableError,
+    strawberry.union("TerminateExecutionResult", description="What `terminateExecution` answers."),
+]
+SignalExecutionResult = Annotated[
+    SignalExecutionSuccess
+    | NotFoundError
+    | ForbiddenError
+    | InvalidInputError
+    | InvalidTransitionError
+    | RateLimitedError
+    | UnavailableError,
+    strawberry.union("SignalExecutionResult", description="What `signalExecution` answers."),
 ]

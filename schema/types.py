@@ -9,8 +9,8 @@ import strawberry
 from app.auth import Caller
 from app.paging import NewestKey, Page, feed_cursor, newest_cursor
 from app.records import Delivery, EventRecord, ExecutionRecord, WorkflowRecord
-from app.tables import EventType, ExecutionStatus, FailureReason
-from resolvers import events, executions, workflows
+from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
+from resolvers import control, events, executions, workflows
 from schema.info import Info
 from schema.scalars import JSON
 
@@ -144,6 +144,12 @@ class ExecutionFailure:
         return cls(**{**failure, "reason": FailureReason(failure["reason"])})
 
 
+@strawberry.type(description="What a user has put on an execution, to find it by.")
+class Label:
+    key: str = strawberry.field(description="What it says; unique among an execution's labels.")
+    value: str = strawberry.field(description="What it says of this execution.")
+
+
 @strawberry.type(description="One run of a workflow, from its start to its end, as it is now.")
 class Execution(Node):
     record: strawberry.Private[ExecutionRecord]
@@ -154,6 +160,7 @@ class Execution(Node):
     failure: ExecutionFailure | None = strawberry.field(
         description="Why it failed; null unless it is FAILED."
     )
+    labels: list[Label] = strawberry.field(description="Its labels, sorted by key; empty where it has none.")
     started_by: str = strawberry.field(description="The `sub` of the token that started it.")
     temporal_workflow_id: str = strawberry.field(description="Its workflow id on Temporal.")
     temporal_run_id: str | None = strawberry.field(
@@ -191,6 +198,15 @@ class Execution(Node):
             return None
         return ((self.completed_at or datetime.now(UTC)) - self.started_at).total_seconds()
 
+    @strawberry.field(
+        description=(
+            "What this viewer may ask of it in its present status; empty once it has ended, and without the "
+            "scope `executions:write`."
+        )
+    )
+    def allowed_actions(self, info: Info) -> list[ExecutionAction]:
+        return list(control.allowed_actions(info.context, self.record))
+
     @strawberry.field(description="Its events, oldest first: the same that the subscriptions deliver.")
     async def history(
         self, info: Info, first: First = None, after: After = None
@@ -206,6 +222,7 @@ class Execution(Node):
             status=record.status,
             version=record.version,
             failure=None if record.failure is None else ExecutionFailure.of(record.failure),
+            labels=[Label(key=key, value=value) for key, value in sorted(record.labels.items())],
             started_by=record.started_by,
             temporal_workflow_id=record.temporal_workflow_id,
             temporal_run_id=record.temporal_run_id,

@@ -45,6 +45,58 @@ mutation ($input: CancelExecutionInput!) {
   }
 }
 """
+TERMINATE = """
+mutation ($input: TerminateExecutionInput!) {
+  terminateExecution(input: $input) {
+    __typename
+    ... on TerminateExecutionSuccess {
+      cursor execution { id status version completedAt allowedActions failure { reason message } }
+    }
+    ... on Error { code message }
+    ... on NotFoundError { id }
+    ... on ForbiddenError { requiredScope }
+    ... on InvalidTransitionError { from to allowedActions }
+    ... on VersionConflictError { execution { id status version } }
+    ... on UnavailableError { retryAfter }
+  }
+}
+"""
+SIGNAL = """
+mutation ($input: SignalExecutionInput!) {
+  signalExecution(input: $input) {
+    __typename
+    ... on SignalExecutionSuccess { cursor execution { id status version } }
+    ... on Error { code message }
+    ... on InvalidInputError { issues { path message } }
+    ... on InvalidTransitionError { from to allowedActions }
+  }
+}
+"""
+UPDATE = """
+mutation ($input: UpdateExecutionInput!) {
+  updateExecution(input: $input) {
+    __typename
+    ... on UpdateExecutionSuccess {
+      cursor
+      execution {
+        id status version output allowedActions completedAt labels { key value } failure { reason message }
+      }
+    }
+    ... on Error { code message }
+    ... on InvalidInputError { issues { path message } }
+    ... on InvalidTransitionError { from to allowedActions }
+    ... on VersionConflictError { execution { id status version } }
+    ... on UnavailableError { retryAfter }
+  }
+}
+"""
+HISTORY = """
+query ($id: ID!) {
+  execution(id: $id) {
+    history(first: 100) { nodes { type status version actor message details } }
+  }
+}
+"""
 EVENTS = """
 subscription ($id: ID!, $after: String) {
   executionEvents(executionId: $id, after: $after) {
@@ -82,6 +134,25 @@ async def start(client: Client, workflow_id: str, input: Any = None) -> dict[str
     started = (await client.data(START, input={"workflowId": workflow_id, "input": input}))["startExecution"]
     assert started["__typename"] == "StartExecutionSuccess", started
     return {**started["execution"], "cursor": started["cursor"]}
+
+
+async def asked(client: Client, mutation: str, id: str, **more: Any) -> dict[str, Any]:
+    """What a mutation of one execution answers, whatever that is."""
+    (result,) = (await client.data(mutation, input={"id": id, **more})).values()
+    found: dict[str, Any] = result
+    return found
+
+
+async def history(client: Client, id: str) -> list[dict[str, Any]]:
+    """What is recorded of an execution by now."""
+    nodes: list[dict[str, Any]] = (await client.data(HISTORY, id=id))["execution"]["history"]["nodes"]
+    assert [node["version"] for node in nodes] == list(range(1, len(nodes) + 1))
+    return nodes
+
+
+async def stuck(client: Client) -> dict[str, Any]:
+    """A running execution that no worker ever takes: nothing but a caller changes it."""
+    return await start(client, await workflow(client, f"nobody-{uuid4().hex}"))
 
 
 async def waiting(client: Client, task_queue: str) -> dict[str, Any]:

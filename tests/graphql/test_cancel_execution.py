@@ -65,11 +65,6 @@ async def requests(
     ]
 
 
-async def stuck(client: Client) -> dict[str, Any]:
-    """A running execution that no worker ever takes: it cannot wind up."""
-    return await factories.start(client, await factories.workflow(client, f"nobody-{uuid4().hex}"))
-
-
 async def test_a_running_one_is_asked_and_then_ends(
     alice: Client, worker: str, tracker: None, temporal_client: TemporalClient
 ) -> None:
@@ -112,7 +107,7 @@ async def test_the_answer_leads_to_what_follows(alice: Client, worker: str, serv
 async def test_asking_again_changes_nothing(
     alice: Client, tracker: None, temporal_client: TemporalClient
 ) -> None:
-    started = await stuck(alice)
+    started = await factories.stuck(alice)
     handle = temporal_client.get_workflow_handle(started["temporalWorkflowId"])
 
     answers = await asyncio.gather(*[cancel(alice, started["id"], reason=f"no. {n}") for n in range(3)])
@@ -138,7 +133,7 @@ async def test_a_pending_one_is_cancelled_at_once_and_never_runs(
 ) -> None:
     down = settings.model_copy(update={"temporal_address": f"127.0.0.1:{free_port()}"})
     async with serving(down) as api, api.client("alice") as alice:
-        started = await stuck(alice)
+        started = await factories.stuck(alice)
 
         cancelled = await cancel(alice, started["id"], reason="changed my mind")
 
@@ -190,7 +185,7 @@ async def test_one_that_has_ended_stays_as_it_is(alice: Client, worker: str, tra
 async def test_one_that_has_moved_on_is_left_alone_where_a_version_is_expected(
     alice: Client, temporal_client: TemporalClient
 ) -> None:
-    started = await stuck(alice)
+    started = await factories.stuck(alice)
     before = await factories.holdings(alice)
 
     refused = await cancel(alice, started["id"], expectedVersion=1)
@@ -212,7 +207,7 @@ async def test_one_that_has_moved_on_is_left_alone_where_a_version_is_expected(
 async def test_another_owners_is_forbidden(
     alice: Client, bob: Client, temporal_client: TemporalClient
 ) -> None:
-    started = await stuck(alice)
+    started = await factories.stuck(alice)
     before = [await factories.holdings(user) for user in (alice, bob)]
 
     refused = await cancel(bob, started["id"])
@@ -242,7 +237,7 @@ async def test_an_unknown_one_is_not_found(alice: Client) -> None:
 
 
 async def test_a_reason_is_kept_never_refused(alice: Client, temporal_client: TemporalClient) -> None:
-    started = await stuck(alice)
+    started = await factories.stuck(alice)
 
     asked = await cancel(alice, started["id"], reason="a\x00b" + "é" * 1_500)
 
@@ -258,7 +253,7 @@ async def test_a_reason_is_kept_never_refused(alice: Client, temporal_client: Te
 async def test_while_temporal_is_down_nothing_is_changed_and_the_answer_says_so(
     alice: Client, settings: Settings, temporal_client: TemporalClient
 ) -> None:
-    started = await stuck(alice)
+    started = await factories.stuck(alice)
     before = await factories.holdings(alice)
     down = settings.model_copy(update={"temporal_address": f"127.0.0.1:{free_port()}"})
 

@@ -27,6 +27,7 @@ import app.worker
 from app.servers import free_port
 from app.settings import Settings
 from resolvers.context import Services
+from tests import factories
 from tests.client import Client, serving, tracking
 from tests.eventually import eventually
 from tests.temporal.scene import Scene
@@ -169,6 +170,37 @@ async def test_what_is_sent_to_workers_is_encoded(
     (given,) = started.input.payloads
     assert given.metadata["encoding"] == ENCODING
     assert opened(given).data == b'"Ada"'
+
+
+async def test_an_end_by_hand_is_encoded_and_read_again(
+    scene: Scene, endpoint: Endpoint, temporal_client: TemporalClient
+) -> None:
+    async with endpoint.listening():
+        id = await scene.waiting()
+        answer = await factories.asked(
+            scene.alice, factories.UPDATE, id, status="COMPLETED", output={"secret": 1}, message="psst"
+        )
+
+    assert answer["execution"]["output"] == {"secret": 1}
+    assert (await scene.log(id))[-1].message == "Completed by hand: psst"
+    history = [
+        each async for each in temporal_client.get_workflow_handle(scene.handle(id).id).fetch_history_events()
+    ]
+    mark, *details = history[-1].workflow_execution_terminated_event_attributes.details.payloads
+    assert b"COMPLETED" in mark.data
+    assert [each.metadata["encoding"] for each in details] == [ENCODING] * 2
+    assert b"psst" not in history[-1].SerializeToString()
+
+
+async def test_while_the_endpoint_is_away_nothing_is_ended_by_hand(scene: Scene, endpoint: Endpoint) -> None:
+    async with endpoint.listening():
+        id = await scene.waiting()
+
+    answer = await factories.asked(scene.alice, factories.UPDATE, id, status="COMPLETED", output=1)
+
+    assert (answer["code"], answer["message"]) == ("UNAVAILABLE", "The codec endpoint does not answer.")
+    assert await scene.types(id) == ["EXECUTION_CREATED", "EXECUTION_STARTED"]
+    await scene.handle(id).terminate()
 
 
 async def test_encoded_failures_are_restored(scene: Scene, endpoint: Endpoint) -> None:

@@ -11,9 +11,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import EventType as Kind
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.converter import DefaultPayloadConverter
 
 from app import inputs
-from app.history import LEFT_OUT, MAX_MESSAGE_CHARACTERS, MAX_STACK_CHARACTERS, Step, Transcript
+from app.history import (
+    BY_HAND,
+    LEFT_OUT,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_STACK_CHARACTERS,
+    Step,
+    Transcript,
+    by_hand,
+)
 from app.records import Draft
 from app.tables import EventType, ExecutionStatus, FailureReason
 
@@ -416,6 +425,55 @@ def test_a_termination_fails_the_execution() -> None:
         actor="alice",
         failure=failure(TERMINATED, "Terminated: stuck"),
     )
+
+
+def by_hand_ended(status: ExecutionStatus, *values: Any) -> HistoryEvent:
+    """A termination as the API makes it to end an execution by hand."""
+    details = [by_hand(status), *DefaultPayloadConverter().to_payloads(values)]
+    return event(
+        "WORKFLOW_EXECUTION_TERMINATED",
+        reason="by hand",
+        identity="temporal-graphql:alice",
+        details={"payloads": details},
+    )
+
+
+def test_an_end_by_hand_as_completed_is_no_failure() -> None:
+    (step,) = read(by_hand_ended(ExecutionStatus.COMPLETED, "paid", {"cents": 1}))
+
+    assert not step.terminated
+    assert step.draft == ended(
+        EventType.EXECUTION_COMPLETED,
+        "Completed by hand: paid",
+        ExecutionStatus.COMPLETED,
+        actor="alice",
+        output={"cents": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(["no\x00pe", None], "Failed by hand: nope"), ([None, 1], "Failed by hand"), ([], "Failed by hand")],
+)
+def test_an_end_by_hand_as_failed(values: list[Any], message: str) -> None:
+    (step,) = read(by_hand_ended(FAILED, *values))
+
+    assert not step.terminated
+    assert step.draft == ended(
+        EventType.EXECUTION_FAILED, message, FAILED, actor="alice", failure=failure(TERMINATED, message)
+    )
+
+
+@pytest.mark.parametrize(
+    "detail", [{BY_HAND: "CANCELLED"}, {BY_HAND: ["COMPLETED"]}, {"other": "COMPLETED"}, "COMPLETED", None]
+)
+def test_a_termination_with_details_of_others_stays_one(detail: Any) -> None:
+    details = DefaultPayloadConverter().to_payloads([detail])
+    (step,) = read(event("WORKFLOW_EXECUTION_TERMINATED", details={"payloads": details}))
+
+    assert step.terminated
+    assert step.draft is not None
+    assert (step.draft.type, step.draft.message) == (EventType.EXECUTION_FAILED, "Terminated")
 
 
 def test_every_type_that_is_read_has_its_case_here() -> None:
