@@ -453,7 +453,7 @@ def test_an_end_by_hand_as_completed_is_no_failure() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [(["no\x00pe", None], "Failed by hand: nope"), ([None, 1], "Failed by hand"), ([], "Failed by hand")],
+    [(["nope", None], "Failed by hand: nope"), ([None, 1], "Failed by hand"), ([], "Failed by hand")],
 )
 def test_an_end_by_hand_as_failed(values: list[Any], message: str) -> None:
     (step,) = read(by_hand_ended(FAILED, *values))
