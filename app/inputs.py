@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.errors import InvalidInput, Issue
@@ -26,6 +26,12 @@ def check(*checks: Iterator[Issue]) -> None:
     issues = [issue for found in checks for issue in found]
     if issues:
         raise InvalidInput(issues)
+
+
+def given(path: str, values: Mapping[str, Any], key: str) -> Iterator[Issue]:
+    """The issue of a value that may be left out but must not be null."""
+    if key in values and values[key] is None:
+        yield Issue(path, "must not be null: leave it out to keep it")
 
 
 def text(path: str, value: str | None, *, limit: int = MAX_TEXT_CHARACTERS) -> Iterator[Issue]:

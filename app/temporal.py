@@ -138,6 +138,7 @@ class Temporal:
                     id=request.temporal_workflow_id,
                     task_queue=request.task_queue,
                     execution_timeout=timedelta(seconds=timeout) if timeout else None,
+                    start_delay=request.delay(datetime.now(UTC)),
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     rpc_timeout=self._timeout,
                 )

@@ -49,3 +49,10 @@ async def execution_output(context: Context, execution: ExecutionRecord) -> Any:
     """The workflow's result; None before it has completed."""
     payloads = await context.loaders.payloads.load(execution.id)
     return payloads and payloads[1]
+
+
+async def execution_rerun_of(context: Context, execution: ExecutionRecord) -> ExecutionRecord | None:
+    """The execution that this one was rerun from."""
+    if execution.rerun_of is None:
+        return None
+    return await context.loaders.execution.load(execution.rerun_of)

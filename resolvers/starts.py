@@ -1,14 +1,16 @@
-"""Executions started."""
+"""Executions started: new ones, and those of old ones anew."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from app import doorbells, inputs, starter
 from app.auth import WRITE_EXECUTIONS
 from app.db import Transaction
 from app.errors import InvalidInput, Issue, Unavailable
+from app.inputs import Label
 from app.records import Draft, ExecutionRecord, WorkflowRecord
 from app.store import events as event_store
 from app.store import executions as store
@@ -21,27 +23,91 @@ from resolvers.context import Context, parse_id
 from resolvers.outcome import Outcome, append
 
 
+@dataclass(frozen=True)
+class NewExecution:
+    """An execution to be: what it is started from and with."""
+
+    workflow: WorkflowRecord
+    input: Any
+    labels: Mapping[str, str]
+    start_delay: int | None = None
+    rerun_of: UUID | None = None
+
+
 async def start_execution(
-    context: Context, *, workflow_id: str, input: Any, idempotency_key: str | None
+    context: Context,
+    *,
+    workflow_id: str,
+    input: Any,
+    labels: Sequence[Label] | None,
+    start_delay: int | None,
+    idempotency_key: str | None,
 ) -> Outcome:
     """Start a workflow. The execution stays PENDING, and is started later, while Temporal is away.
 
     Raises NotFound, Forbidden, InvalidInput or IdempotencyConflict, each before anything is written.
     """
     context.caller.require(WRITE_EXECUTIONS)
-    inputs.check(inputs.json("/input", input), inputs.name("/idempotencyKey", idempotency_key))
+    inputs.check(
+        inputs.json("/input", input),
+        inputs.labels("/labels", labels),
+        inputs.start_delay("/startDelay", start_delay),
+        inputs.name("/idempotencyKey", idempotency_key),
+    )
     async with context.db.read() as connection:
         workflow = await workflow_store.get(connection, context.caller, parse_id("workflow", workflow_id))
+    new = NewExecution(workflow, input, dict(labels or ()), start_delay)
+    _check_not_archived(workflow, "/workflowId")
+    return await _place(context, new, idempotency_key, _asked(new))
+
+
+async def rerun_execution(
+    context: Context, *, id: str, given: Mapping[str, Any], idempotency_key: str | None
+) -> Outcome:
+    """Start an execution's workflow anew, with its labels, and its input unless another is `given`.
+
+    Raises as a start does.
+    """
+    context.caller.require(WRITE_EXECUTIONS)
+    inputs.check(inputs.json("/input", given.get("input")), inputs.name("/idempotencyKey", idempotency_key))
+    async with context.db.read() as connection:
+        original = await store.get(connection, context.caller, parse_id("execution", id))
+        workflow = await workflow_store.get(connection, context.caller, original.workflow_id)
+        payloads = await store.payloads(connection, context.caller, [original.id])
+    earlier_input, _ = payloads[original.id]
+    new = NewExecution(workflow, given.get("input", earlier_input), original.labels, rerun_of=original.id)
+    _check_not_archived(workflow, "/id")
+    return await _place(context, new, idempotency_key, {"rerun_of": str(original.id), **given})
+
+
+def _check_not_archived(workflow: WorkflowRecord, path: str) -> None:
     if workflow.archived_at is not None:
-        raise InvalidInput([Issue("/workflowId", "is an archived workflow, which cannot be started")])
+        of = "is" if path == "/workflowId" else "is of"
+        raise InvalidInput([Issue(path, f"{of} an archived workflow, which cannot be started")])
+
+
+def _asked(new: NewExecution) -> dict[str, Any]:
+    """What a start asks for; what it leaves out is left out, so that keys of older versions still count."""
+    asked: dict[str, Any] = {"workflow_id": str(new.workflow.id), "input": new.input}
+    if new.labels:
+        asked["labels"] = new.labels
+    if new.start_delay is not None:
+        asked["start_delay"] = new.start_delay
+    return asked
+
+
+async def _place(
+    context: Context, new: NewExecution, idempotency_key: str | None, asked: Mapping[str, Any]
+) -> Outcome:
+    """Insert the execution, then start it; one that the key has started before is found again."""
     async with context.db.write() as tx:
-        created = await _create(tx, context, workflow, input, idempotency_key)
-    return created if created.replayed else await _start(context, created, workflow, input)
+        created = await _create(tx, context, new, idempotency_key, asked)
+    return created if created.replayed else await _start(context, created, new)
 
 
-async def _start(context: Context, created: Outcome, workflow: WorkflowRecord, input: Any) -> Outcome:
+async def _start(context: Context, created: Outcome, new: NewExecution) -> Outcome:
+    request = _start_request(created.execution, new)
     try:
-        request = _start_request(created.execution, workflow, input)
         started = await starter.start(context.db, context.services.temporal, request)
     except Unavailable:
         return created
@@ -50,21 +116,28 @@ async def _start(context: Context, created: Outcome, workflow: WorkflowRecord, i
 
 
 async def _create(
-    tx: Transaction, context: Context, workflow: WorkflowRecord, input: Any, idempotency_key: str | None
+    tx: Transaction,
+    context: Context,
+    new: NewExecution,
+    idempotency_key: str | None,
+    asked: Mapping[str, Any],
 ) -> Outcome:
-    now, id = datetime.now(UTC), uuid4()
+    now, id, owner = datetime.now(UTC), uuid4(), new.workflow.owner_id
     if idempotency_key is not None:
-        request = requests.Request(workflow.owner_id, idempotency_key, workflow.id, input)
+        request = requests.Request(owner, idempotency_key, asked)
         earlier = await requests.claim(tx, context.caller, request, id)
         if earlier is not None:
             first = await event_store.first_position(tx.connection, earlier.id)
             return Outcome(earlier, first, replayed=True)
     values = {
         "id": id,
-        "owner_id": workflow.owner_id,
-        "workflow_id": workflow.id,
+        "owner_id": owner,
+        "workflow_id": new.workflow.id,
         "status": ExecutionStatus.PENDING,
-        "input": input,
+        "input": new.input,
+        "labels": dict(new.labels),
+        "start_delay": new.start_delay,
+        "rerun_of": new.rerun_of,
         "started_by": context.caller.subject,
         "temporal_workflow_id": f"{WORKFLOW_ID_PREFIX}{id}",
         "created_at": now,
@@ -74,13 +147,15 @@ async def _create(
     return await append(tx, await store.create(tx, values), draft)
 
 
-def _start_request(execution: ExecutionRecord, workflow: WorkflowRecord, input: Any) -> StartRequest:
+def _start_request(execution: ExecutionRecord, new: NewExecution) -> StartRequest:
     return StartRequest(
         execution_id=execution.id,
         owner_id=execution.owner_id,
         temporal_workflow_id=execution.temporal_workflow_id,
-        workflow_type=workflow.workflow_type,
-        task_queue=workflow.task_queue,
-        input=input,
-        execution_timeout_seconds=workflow.execution_timeout,
+        workflow_type=new.workflow.workflow_type,
+        task_queue=new.workflow.task_queue,
+        input=new.input,
+        execution_timeout_seconds=new.workflow.execution_timeout,
+        start_delay_seconds=new.start_delay,
+        created_at=execution.created_at,
     )

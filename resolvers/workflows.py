@@ -1,5 +1,6 @@
 """Workflows: what a user may start."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,27 +52,59 @@ async def create_workflow(
 ) -> WorkflowRecord:
     """Register a workflow type that some worker runs; raises Forbidden or InvalidInput."""
     context.caller.require(WRITE_WORKFLOWS)
-    inputs.check(
-        inputs.name("/name", name),
-        inputs.text("/description", description),
-        inputs.name("/workflowType", workflow_type),
-        inputs.name("/taskQueue", task_queue),
-        inputs.json("/inputSchema", input_schema),
-        inputs.positive("/executionTimeout", execution_timeout),
-    )
+    values = {
+        "name": name,
+        "description": description,
+        "workflow_type": workflow_type,
+        "task_queue": task_queue,
+        "input_schema": input_schema,
+        "execution_timeout": execution_timeout,
+    }
+    _check(values)
+    now = datetime.now(UTC)
+    values |= {"owner_id": context.caller.owner, "created_at": now, "updated_at": now}
+    async with context.db.write() as tx:
+        return await store.create(tx, values)
+
+
+async def update_workflow(context: Context, *, id: str, changes: Mapping[str, Any]) -> WorkflowRecord:
+    """Change what is given of a workflow; executions that were started before keep what they began with.
+
+    Raises NotFound, Forbidden or InvalidInput.
+    """
+    context.caller.require(WRITE_WORKFLOWS)
+    _check(changes)
+    async with context.db.write() as tx:
+        found = await store.lock(tx, context.caller, parse_id("workflow", id))
+        if not changes:
+            return found
+        return await store.change(tx, found, {**changes, "updated_at": datetime.now(UTC)})
+
+
+async def archive_workflow(context: Context, *, id: str) -> WorkflowRecord:
+    """Let a workflow be started no more; one that is archived stays as it is.
+
+    Raises NotFound or Forbidden.
+    """
+    context.caller.require(WRITE_WORKFLOWS)
     now = datetime.now(UTC)
     async with context.db.write() as tx:
-        return await store.create(
-            tx,
-            {
-                "owner_id": context.caller.owner,
-                "name": name,
-                "description": description,
-                "workflow_type": workflow_type,
-                "task_queue": task_queue,
-                "input_schema": input_schema,
-                "execution_timeout": execution_timeout,
-                "created_at": now,
-                "updated_at": now,
-            },
-        )
+        found = await store.lock(tx, context.caller, parse_id("workflow", id))
+        if found.archived_at is not None:
+            return found
+        return await store.change(tx, found, {"archived_at": now, "updated_at": now})
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Raise InvalidInput with every issue of what is given of a workflow."""
+    inputs.check(
+        inputs.given("/name", values, "name"),
+        inputs.name("/name", values.get("name")),
+        inputs.text("/description", values.get("description")),
+        inputs.given("/workflowType", values, "workflow_type"),
+        inputs.name("/workflowType", values.get("workflow_type")),
+        inputs.given("/taskQueue", values, "task_queue"),
+        inputs.name("/taskQueue", values.get("task_queue")),
+        inputs.json("/inputSchema", values.get("input_schema")),
+        inputs.positive("/executionTimeout", values.get("execution_timeout")),
+    )

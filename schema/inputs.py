@@ -1,6 +1,7 @@
 """The inputs of mutations."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import strawberry
@@ -35,6 +36,43 @@ class CreateWorkflowInput:
     )
 
 
+@strawberry.input(
+    description="Changes of a workflow: what is left out stays as it is, null takes away what may be null."
+)
+class UpdateWorkflowInput:
+    id: strawberry.ID = strawberry.field(description="The workflow.")
+    name: str | None = strawberry.field(
+        default=strawberry.UNSET, description="For people; 1 to 255 characters, never null."
+    )
+    description: str | None = strawberry.field(
+        default=strawberry.UNSET, description="For people; 10,000 characters at most."
+    )
+    workflow_type: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Temporal workflow type name, as the workers register it; never null.",
+    )
+    task_queue: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The Temporal task queue that its workers poll; never null."
+    )
+    input_schema: JSON | None = strawberry.field(
+        default=strawberry.UNSET, description="JSON Schema (2020-12) for the input; null accepts any JSON."
+    )
+    execution_timeout: int | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Whole-execution timeout handed to Temporal, in seconds; null means none.",
+    )
+
+    def changes(self) -> dict[str, Any]:
+        return given(
+            name=self.name,
+            description=self.description,
+            workflow_type=self.workflow_type,
+            task_queue=self.task_queue,
+            input_schema=self.input_schema,
+            execution_timeout=self.execution_timeout,
+        )
+
+
 @strawberry.input(description="An execution to start.")
 class StartExecutionInput:
     workflow_id: strawberry.ID = strawberry.field(
@@ -50,6 +88,40 @@ class StartExecutionInput:
             "refused. 1 to 255 characters, of the caller's own."
         ),
     )
+    labels: list["LabelInput"] | None = strawberry.field(
+        default=None, description="To find it by; 32 at most, each key once."
+    )
+    start_delay: int | None = strawberry.field(
+        default=None,
+        description=(
+            "Seconds from now to its first task, a year (31,536,000) at most; null means none. It is RUNNING "
+            "meanwhile, and Temporal pauses no workflow before its first task."
+        ),
+    )
+
+    def pairs(self) -> list[Label] | None:
+        return label_pairs(self.labels)
+
+
+@strawberry.input(
+    description="An execution to start anew, from its workflow as it is now, with the same labels."
+)
+class RerunExecutionInput:
+    id: strawberry.ID = strawberry.field(description="The execution, of whatever status.")
+    input: JSON | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Another input; left out, that of the execution is used. Null starts it with none.",
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description=(
+            "The same key with the same request returns the first rerun; with another request it is refused. "
+            "1 to 255 characters, of the caller's own, and not one of a start."
+        ),
+    )
+
+    def given(self) -> dict[str, Any]:
+        return given(input=self.input)
 
 
 @strawberry.input(description="An execution to cancel.")
@@ -165,6 +237,11 @@ class ExecutionStatsFilterInput:
 
     def filter(self) -> ExecutionFilter:
         return ExecutionFilter(workflow_ids=_ids(self.workflow_id), created=_period(self.created_at))
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Those of the values that the caller has sent, null or not."""
+    return {name: value for name, value in values.items() if value is not strawberry.UNSET}
 
 
 def label_pairs(labels: list[LabelInput] | None) -> list[Label] | None:

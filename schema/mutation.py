@@ -9,16 +9,22 @@ from schema.info import Info
 from schema.inputs import (
     CancelExecutionInput,
     CreateWorkflowInput,
+    RerunExecutionInput,
     SignalExecutionInput,
     StartExecutionInput,
     TerminateExecutionInput,
     UpdateExecutionInput,
+    UpdateWorkflowInput,
 )
 from schema.payloads import (
+    ArchiveWorkflowResult,
+    ArchiveWorkflowSuccess,
     CancelExecutionResult,
     CancelExecutionSuccess,
     CreateWorkflowResult,
     CreateWorkflowSuccess,
+    RerunExecutionResult,
+    RerunExecutionSuccess,
     SignalExecutionResult,
     SignalExecutionSuccess,
     StartExecutionResult,
@@ -27,6 +33,8 @@ from schema.payloads import (
     TerminateExecutionSuccess,
     UpdateExecutionResult,
     UpdateExecutionSuccess,
+    UpdateWorkflowResult,
+    UpdateWorkflowSuccess,
 )
 
 
@@ -51,6 +59,32 @@ class Mutation:
 
     @strawberry.mutation(
         description=(
+            "Change a registered workflow. It applies to executions that Temporal starts from now on."
+        )
+    )
+    async def update_workflow(
+        self,
+        info: Info,
+        input: Annotated[UpdateWorkflowInput, strawberry.argument(description="What is to change.")],
+    ) -> UpdateWorkflowResult:
+        record = await workflows.update_workflow(info.context, id=input.id, changes=input.changes())
+        return UpdateWorkflowSuccess.of(record)
+
+    @strawberry.mutation(
+        description=(
+            "Archive a workflow: it cannot be started any more, and its executions stay readable. "
+            "Archiving it again changes nothing."
+        )
+    )
+    async def archive_workflow(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The workflow to archive.")],
+    ) -> ArchiveWorkflowResult:
+        return ArchiveWorkflowSuccess.of(await workflows.archive_workflow(info.context, id=id))
+
+    @strawberry.mutation(
+        description=(
             "Start a workflow. While Temporal does not answer, the execution stays PENDING and is started "
             "later: nothing is lost."
         )
@@ -64,6 +98,8 @@ class Mutation:
             info.context,
             workflow_id=input.workflow_id,
             input=input.input,
+            labels=input.pairs(),
+            start_delay=input.start_delay,
             idempotency_key=input.idempotency_key,
         )
         return StartExecutionSuccess.of(outcome)
@@ -134,3 +170,19 @@ class Mutation:
             info.context, id=input.id, signal=input.signal, arguments=input.arguments
         )
         return SignalExecutionSuccess.of(outcome)
+
+    @strawberry.mutation(
+        description=(
+            "Start an execution's workflow anew: a new execution, with the same labels, and the same input "
+            "unless another is given."
+        )
+    )
+    async def rerun_execution(
+        self,
+        info: Info,
+        input: Annotated[RerunExecutionInput, strawberry.argument(description="The execution to rerun.")],
+    ) -> RerunExecutionResult:
+        outcome = await starts.rerun_execution(
+            info.context, id=input.id, given=input.given(), idempotency_key=input.idempotency_key
+        )
+        return RerunExecutionSuccess.of(outcome)

@@ -23,13 +23,28 @@ from schema.types import Execution, Workflow
 CURSOR = "The feed's position: subscribe with `after: cursor` and nothing that follows this is missed."
 
 
-@strawberry.type(description="The workflow was registered.")
-class CreateWorkflowSuccess:
-    workflow: Workflow = strawberry.field(description="The new workflow.")
+@strawberry.type(description="A workflow after a mutation.")
+class _Registered:
+    workflow: Workflow = strawberry.field(description="The workflow as it is now.")
 
     @classmethod
     def of(cls, record: WorkflowRecord) -> Self:
         return cls(workflow=Workflow.of(record))
+
+
+@strawberry.type(description="The workflow was registered.")
+class CreateWorkflowSuccess(_Registered):
+    pass
+
+
+@strawberry.type(description="The workflow was changed.")
+class UpdateWorkflowSuccess(_Registered):
+    pass
+
+
+@strawberry.type(description="The workflow is archived: it cannot be started any more.")
+class ArchiveWorkflowSuccess(_Registered):
+    pass
 
 
 @strawberry.type(description="The execution was accepted; it is PENDING while Temporal does not answer.")
@@ -78,6 +93,11 @@ class TerminateExecutionSuccess(_Asked):
 
 @strawberry.type(description="Temporal has the signal and hands it to the workflow.")
 class SignalExecutionSuccess(_Asked):
+    pass
+
+
+@strawberry.type(description="A new execution was accepted; it is PENDING while Temporal does not answer.")
+class RerunExecutionSuccess(_Asked):
     pass
 
 
@@ -136,4 +156,22 @@ SignalExecutionResult = Annotated[
     | RateLimitedError
     | UnavailableError,
     strawberry.union("SignalExecutionResult", description="What `signalExecution` answers."),
+]
+RerunExecutionResult = Annotated[
+    RerunExecutionSuccess
+    | NotFoundError
+    | ForbiddenError
+    | InvalidInputError
+    | IdempotencyConflictError
+    | RateLimitedError
+    | UnavailableError,
+    strawberry.union("RerunExecutionResult", description="What `rerunExecution` answers."),
+]
+UpdateWorkflowResult = Annotated[
+    UpdateWorkflowSuccess | NotFoundError | ForbiddenError | InvalidInputError | RateLimitedError,
+    strawberry.union("UpdateWorkflowResult", description="What `updateWorkflow` answers."),
+]
+ArchiveWorkflowResult = Annotated[
+    ArchiveWorkflowSuccess | NotFoundError | ForbiddenError | RateLimitedError,
+    strawberry.union("ArchiveWorkflowResult", description="What `archiveWorkflow` answers."),
 ]

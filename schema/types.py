@@ -198,6 +198,11 @@ class Execution(Node):
             return None
         return ((self.completed_at or datetime.now(UTC)) - self.started_at).total_seconds()
 
+    @strawberry.field(description="The execution that this one was rerun from; null for a first start.")
+    async def rerun_of(self, info: Info) -> "Execution | None":
+        found = await executions.execution_rerun_of(info.context, self.record)
+        return None if found is None else Execution.of(found)
+
     @strawberry.field(
         description=(
             "What this viewer may ask of it in its present status; empty once it has ended, and without the "

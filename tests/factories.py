@@ -45,6 +45,40 @@ mutation ($input: CancelExecutionInput!) {
   }
 }
 """
+RERUN = """
+mutation ($input: RerunExecutionInput!) {
+  rerunExecution(input: $input) {
+    __typename
+    ... on RerunExecutionSuccess {
+      cursor execution { id status version input labels { key value } rerunOf { id } workflow { id } }
+    }
+    ... on Error { code message }
+    ... on InvalidInputError { issues { path message } }
+    ... on IdempotencyConflictError { execution { id } }
+  }
+}
+"""
+UPDATE_WORKFLOW = """
+mutation ($input: UpdateWorkflowInput!) {
+  updateWorkflow(input: $input) {
+    __typename
+    ... on UpdateWorkflowSuccess {
+      workflow { id name description workflowType taskQueue inputSchema executionTimeout createdAt updatedAt }
+    }
+    ... on Error { code message }
+    ... on InvalidInputError { issues { path message } }
+  }
+}
+"""
+ARCHIVE_WORKFLOW = """
+mutation ($id: ID!) {
+  archiveWorkflow(id: $id) {
+    __typename
+    ... on ArchiveWorkflowSuccess { workflow { id name archivedAt updatedAt } }
+    ... on Error { code message }
+  }
+}
+"""
 TERMINATE = """
 mutation ($input: TerminateExecutionInput!) {
   terminateExecution(input: $input) {

@@ -1,6 +1,7 @@
 """Starts with an idempotency key: the first one counts."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -24,14 +25,12 @@ class Request:
 
     owner: str
     key: str
-    workflow_id: UUID
-    input: Any
+    asked: Mapping[str, Any]
 
     @property
     def fingerprint(self) -> str:
         """The same exactly for requests that ask for the same, whatever the order of an object's members."""
-        asked = {"workflow_id": str(self.workflow_id), "input": self.input}
-        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return hashlib.sha256(orjson.dumps(self.asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 async def claim(

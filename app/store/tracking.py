@@ -75,6 +75,14 @@ class StartRequest:
     task_queue: str
     input: Any
     execution_timeout_seconds: int | None
+    start_delay_seconds: int | None
+    created_at: datetime
+
+    def delay(self, now: datetime) -> timedelta | None:
+        """How long the first task still has to wait: a delay counts from the creation on."""
+        if self.start_delay_seconds is None:
+            return None
+        return max(self.created_at + timedelta(seconds=self.start_delay_seconds) - now, timedelta())
 
 
 async def lock(tx: Transaction, execution_id: UUID) -> Tracked:
@@ -262,6 +270,8 @@ async def start_request(
             col(Workflow.task_queue),
             col(Execution.input),
             col(Workflow.execution_timeout),
+            col(Execution.start_delay),
+            col(Execution.created_at),
             col(Execution.status),
         )
         .join(Workflow, col(Workflow.id) == col(Execution.workflow_id))

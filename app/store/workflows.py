@@ -1,10 +1,10 @@
 """Workflows in Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, select, true, tuple_
+from sqlalchemy import ColumnElement, Row, func, insert, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -43,12 +43,19 @@ async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
 async def get(connection: AsyncConnection, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
     """One workflow; raises NotFound, or Forbidden where it is another owner's."""
     result = await connection.execute(select(*_COLUMNS).where(col(Workflow.id) == workflow_id))
-    row = result.one_or_none()
-    if row is None:
-        raise NotFound("workflow", workflow_id)
-    if not caller.may_see(row.owner_id):
-        raise Forbidden("This workflow belongs to another user.")
-    return WorkflowRecord(*row)
+    return _permitted(result.one_or_none(), caller, workflow_id)
+
+
+async def lock(tx: Transaction, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
+    """One workflow, its row locked until the transaction ends; raises NotFound or Forbidden."""
+    query = select(*_COLUMNS).where(col(Workflow.id) == workflow_id).with_for_update()
+    return _permitted((await tx.connection.execute(query)).one_or_none(), caller, workflow_id)
+
+
+async def change(tx: Transaction, workflow: WorkflowRecord, changes: Mapping[str, Any]) -> WorkflowRecord:
+    """Change columns of a locked workflow."""
+    statement = update(Workflow).where(col(Workflow.id) == workflow.id).values(**changes)
+    return WorkflowRecord(*(await tx.connection.execute(statement.returning(*_COLUMNS))).one())
 
 
 async def by_ids(
@@ -85,6 +92,14 @@ async def input_schemas(connection: AsyncConnection, caller: Caller, ids: Sequen
     query = select(col(Workflow.id), col(Workflow.input_schema))
     rows = await connection.execute(query.where(visible(caller), col(Workflow.id).in_(set(ids))))
     return {row.id: row.input_schema for row in rows}
+
+
+def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
+    if row is None:
+        raise NotFound("workflow", workflow_id)
+    if not caller.may_see(row.owner_id):
+        raise Forbidden("This workflow belongs to another user.")
+    return WorkflowRecord(*row)
 
 
 def _listed(caller: Caller, *, archived: bool) -> ColumnElement[bool]:

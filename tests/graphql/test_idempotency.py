@@ -54,6 +54,23 @@ async def test_the_key_with_another_request_is_refused(alice: Client) -> None:
     assert (await alice.data("{ executions { totalCount } }"))["executions"]["totalCount"] == 1
 
 
+async def test_labels_and_the_delay_are_part_of_the_request(alice: Client) -> None:
+    order = await factories.workflow(alice, "nobody")
+    labels = [{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]
+    input = {"workflowId": order, "labels": labels, "startDelay": 60, "idempotencyKey": "k"}
+    first = (await alice.data(START, input=input))["startExecution"]
+
+    same = (await alice.data(START, input={**input, "labels": labels[::-1]}))["startExecution"]
+    others = [
+        (await alice.data(START, input={**input, **other}))["startExecution"]["__typename"]
+        for other in ({"labels": labels[:1]}, {"labels": None}, {"startDelay": 61}, {"startDelay": None})
+    ]
+
+    assert same == {**first, "replayed": True}
+    assert others == ["IdempotencyConflictError"] * 4
+    assert (await alice.data("{ executions { totalCount } }"))["executions"]["totalCount"] == 1
+
+
 async def test_a_key_is_its_owners(alice: Client, bob: Client) -> None:
     mine, theirs = await factories.workflow(alice, "nobody"), await factories.workflow(bob, "nobody")
 

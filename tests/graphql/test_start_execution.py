@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -320,3 +321,93 @@ async def test_a_temporal_that_never_answers_holds_nobody_up(settings: Settings)
                 started = await factories.start(alice, payment)
 
     assert (started["status"], started["version"]) == ("PENDING", 1)
+
+
+LABELS = [{"key": "team", "value": "blue"}, {"key": "env", "value": "prod"}]
+LABELLED = "query ($id: ID!) { execution(id: $id) { status labels { key value } } }"
+
+
+async def begun(temporal_client: temporalio.client.Client, started: dict[str, Any]) -> Any:
+    """What Temporal noted of the start."""
+    handle = temporal_client.get_workflow_handle(started["temporalWorkflowId"])
+    return (await anext(handle.fetch_history_events())).workflow_execution_started_event_attributes
+
+
+async def test_labels_are_kept_sorted_by_key(alice: Client) -> None:
+    workflow = await factories.workflow(alice, f"nobody-{uuid4().hex}")
+
+    answer = await alice.data(factories.START, input={"workflowId": workflow, "labels": LABELS})
+
+    started = answer["startExecution"]["execution"]
+    found = (await alice.data(LABELLED, id=started["id"]))["execution"]
+    assert found["labels"] == [LABELS[1], LABELS[0]]
+    await factories.asked(alice, factories.TERMINATE, started["id"])
+
+
+async def test_a_delayed_start_runs_and_waits(
+    alice: Client, temporal_client: temporalio.client.Client
+) -> None:
+    workflow = await factories.workflow(alice, f"nobody-{uuid4().hex}")
+
+    answer = await alice.data(factories.START, input={"workflowId": workflow, "startDelay": 3_600})
+
+    started = answer["startExecution"]["execution"]
+    assert (started["status"], started["version"]) == ("RUNNING", 2)
+    backoff = (await begun(temporal_client, started)).first_workflow_task_backoff.ToTimedelta()
+    assert timedelta(seconds=3_590) < backoff <= timedelta(seconds=3_600)
+    await factories.asked(alice, factories.TERMINATE, started["id"])
+
+
+async def test_a_delay_counts_from_the_creation_whoever_starts_it_later(
+    settings: Settings, temporal_client: temporalio.client.Client
+) -> None:
+    down = settings.model_copy(update={"temporal_address": f"127.0.0.1:{free_port()}"})
+    async with serving(down) as api, api.client("alice") as alice, asyncio.timeout(30):
+        workflow = await factories.workflow(alice, f"nobody-{uuid4().hex}")
+        given = {"workflowId": workflow, "startDelay": 3_600, "labels": LABELS}
+        started = (await alice.data(factories.START, input=given))["startExecution"]["execution"]
+        assert started["status"] == "PENDING"
+
+        async with tracking(settings):
+
+            async def running() -> bool:
+                found = (await alice.data(LABELLED, id=started["id"]))["execution"]
+                return bool(found["status"] == "RUNNING")
+
+            await eventually(running)
+
+    backoff = (await begun(temporal_client, started)).first_workflow_task_backoff.ToTimedelta()
+    assert timedelta(seconds=3_500) < backoff < timedelta(seconds=3_599.5)
+    await temporal_client.get_workflow_handle(started["temporalWorkflowId"]).terminate()
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "message"),
+    [
+        ({"startDelay": -1}, "/startDelay", "must be between 0 and 31536000 seconds (365 days), not -1"),
+        (
+            {"startDelay": 31_536_001},
+            "/startDelay",
+            "must be between 0 and 31536000 seconds (365 days), not 31536001",
+        ),
+        ({"labels": [*LABELS, LABELS[0]]}, "/labels/2/key", "must not be given twice: 'team'"),
+        ({"labels": [{"key": "a b", "value": ""}]}, "/labels/0/key", None),
+        (
+            {"labels": [{"key": "a", "value": "\x00"}]},
+            "/labels/0/value",
+            "must not contain the NUL character",
+        ),
+    ],
+)
+async def test_labels_and_delays_that_cannot_be_kept_are_refused(
+    alice: Client, given: dict[str, Any], path: str, message: str | None
+) -> None:
+    workflow = await factories.workflow(alice, "nobody")
+    before = await factories.holdings(alice)
+
+    answer = await alice.data(factories.START, input={"workflowId": workflow, **given})
+
+    (issue,) = answer["startExecution"]["issues"]
+    assert issue["path"] == path
+    assert message in (None, issue["message"])
+    assert await factories.holdings(alice) == before
