@@ -1,6 +1,7 @@
 """Workflows are found by those who may see them, page by page."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.auth import Caller
-from app.db import Connection
+from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
 from app.paging import NewestKey, Page
 from app.records import WorkflowRecord
@@ -20,13 +21,14 @@ from tests.store.rows import ALICE, BOB, NOW, ROOT, Rows
 SCHEMA = {"type": "object", "required": ["order"]}
 
 REFUSAL = "This workflow belongs to another user."
-DOORS = doors(workflows, writers=frozenset({"create"}))
+DOORS = doors(workflows, writers=frozenset({"create", "change"}))
 
 Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
 
 # What each door shows of one workflow of alice's: to her, and to a stranger.
 SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (workflows.get, "record", REFUSAL),
+    "lock": (lambda c, who, key: workflows.lock(Transaction(c), who, key), "record", REFUSAL),
     "by_ids": (lambda c, who, key: workflows.by_ids(c, who, [key]), {"id": "record"}, {}),
     "newest": (lambda c, who, _: workflows.newest(c, who, 10, None, archived=True), ["record"], []),
     "count": (lambda c, who, _: workflows.count(c, who, archived=True), 1, 0),
@@ -105,6 +107,18 @@ async def test_a_workflow_is_kept_as_it_was_given(rows: Rows) -> None:
 async def test_a_timeout_of_nothing_is_refused_by_the_table(rows: Rows) -> None:
     with pytest.raises(IntegrityError, match="ck_workflow_execution_timeout_positive"):
         await rows.workflow(execution_timeout=0)
+
+
+async def test_what_is_not_changed_stays(rows: Rows) -> None:
+    before = await rows.workflow(description="für alle", input_schema=SCHEMA)
+
+    async with rows.db.write() as tx:
+        locked = await workflows.lock(tx, ALICE, before.id)
+        after = await workflows.change(tx, locked, {"description": None})
+
+    assert after == replace(before, description=None)
+    async with rows.db.read() as connection:
+        assert await workflows.input_schemas(connection, ALICE, [before.id]) == {before.id: SCHEMA}
 
 
 async def test_an_absent_schema_and_a_null_one_are_the_same(rows: Rows) -> None:
