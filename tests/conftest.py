@@ -4,11 +4,14 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import hypothesis
 import pytest
 import pytest_asyncio
+import temporalio.client
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
@@ -18,6 +21,7 @@ from app.servers import Servers, embedded
 from app.settings import Settings
 from resolvers.context import Services
 from tests.client import SECRET, Api, Client, serving
+from tests.processes.commands import Program
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
@@ -54,6 +58,12 @@ def temporal_address(servers: Servers) -> str:
 
 
 @pytest_asyncio.fixture(scope="session")
+async def temporal_client(temporal_address: str) -> temporalio.client.Client:
+    """Temporal's own client, as a program beside ours would use it."""
+    return await temporal.connect(temporal_address, "default", lazy=False)
+
+
+@pytest_asyncio.fixture(scope="session")
 async def template(server_database_url: str) -> AsyncIterator[str]:
     """A migrated database, from which each test's own is copied."""
     name = f"template_{secrets.token_hex(4)}"
@@ -87,6 +97,18 @@ def settings(database_url: str, redis_url: str, temporal_address: str) -> Settin
         start_grace_seconds=1.0,
         hub_backstop_seconds=1.0,
     )
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings of this test, as the environment gives them to a process."""
+    return {name.upper(): _plain(getattr(settings, name)) for name in settings.model_fields_set}
+
+
+@pytest.fixture
+def program(tmp_path: Path, environment: dict[str, str]) -> Program:
+    """The command line with this test's servers and settings."""
+    return Program(tmp_path, environment)
 
 
 @pytest_asyncio.fixture
@@ -147,3 +169,7 @@ async def _administer(url: str, statement: str) -> None:
 
 def _named(url: str, name: str) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def _plain(value: Any) -> str:
+    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)

@@ -6,11 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-import temporalio.client
 from sqlalchemy import Engine, event
-
-from app import temporal
 
 
 class Loud(logging.Handler):
@@ -56,9 +52,3 @@ def statements() -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", note)
     yield sent
     event.remove(Engine, "before_cursor_execute", note)
-
-
-@pytest_asyncio.fixture(scope="session")
-async def temporal_client(temporal_address: str) -> temporalio.client.Client:
-    """Temporal's own client, as a program beside ours would use it."""
-    return await temporal.connect(temporal_address, "default", lazy=False)

@@ -75,9 +75,9 @@ class Program:
         assert "Traceback" not in command.said(), command.said()
 
     @asynccontextmanager
-    async def serve(self, **environment: str) -> AsyncIterator[Replica]:
-        """A replica that answers."""
-        port = servers.free_port()
+    async def serve(self, port: int | None = None, /, **environment: str) -> AsyncIterator[Replica]:
+        """A replica that answers, on a free port unless one is given."""
+        port = port or servers.free_port()
         async with self.run("serve", PORT=str(port), **environment) as command:
             replica = Replica(**vars(command), api=Api(port))
             await eventually(lambda: _answers(replica), PATIENCE_SECONDS)

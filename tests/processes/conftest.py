@@ -5,13 +5,10 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from pydantic import SecretStr
 
-from app.settings import Settings
 from tests.processes.commands import Program
 from tests.processes.stack import Stack, developing
 
@@ -30,18 +27,6 @@ def data() -> Iterator[Path]:
         yield directory
 
 
-@pytest.fixture
-def environment(settings: Settings) -> dict[str, str]:
-    """The settings of this test, as the environment gives them to a process."""
-    return {name.upper(): _plain(getattr(settings, name)) for name in settings.model_fields_set}
-
-
-@pytest.fixture
-def program(tmp_path: Path, environment: dict[str, str]) -> Program:
-    """The command line with this test's servers and settings."""
-    return Program(tmp_path, environment)
-
-
 @pytest_asyncio.fixture(scope="session")
 async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A whole development stack with servers of its own, for the tests that leave it as it is."""
@@ -54,7 +39,3 @@ async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
 def bare(tmp_path: Path) -> Program:
     """The command line without any setting."""
     return Program(tmp_path, {})
-
-
-def _plain(value: Any) -> str:
-    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
