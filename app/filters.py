@@ -39,3 +39,11 @@ class ExecutionFilter:
             and self.created.has(execution.created_at)
             and self.completed.has(execution.completed_at)
         )
+
+
+@dataclass(frozen=True)
+class StatsFilter:
+    """What is counted: every part that is given must hold; None is not given."""
+
+    workflow_ids: frozenset[UUID] | None = None
+    created: Period = Period()

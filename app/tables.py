@@ -245,6 +245,11 @@ class ExecutionTally(SQLModel, table=True):
     """
 
     __tablename__ = "execution_tally"
+    # Neither has the count, whose update then touches no index.
+    __table_args__ = (
+        Index("ix_execution_tally_owner_hour", "owner_id", "hour"),
+        Index("ix_execution_tally_hour", "hour"),
+    )
 
     owner_id: str = Field(sa_type=Text, primary_key=True)
     workflow_id: UUID = Field(primary_key=True)
@@ -252,7 +257,7 @@ class ExecutionTally(SQLModel, table=True):
     status: ExecutionStatus = Field(sa_column=_one_of(ExecutionStatus, "status", primary_key=True))
     duration_bucket: int = Field(
         sa_column=Column(SmallInteger, primary_key=True, autoincrement=False),
-        description="of COMPLETED ones; 0 for all others",
+        description="of COMPLETED ones, as `stats.seconds` reads it; 0 for all others",
     )
     count: int = Field(sa_column=Column(BigInteger, nullable=False))
 

@@ -1,7 +1,7 @@
 """Loads that sibling fields share. They batch and never cache: a subscription lives long."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -9,8 +9,11 @@ from aiodataloader import DataLoader
 
 from app.auth import Caller
 from app.db import Connection, Database
+from app.filters import Period
 from app.records import ExecutionRecord, WorkflowRecord
-from app.store import executions, workflows
+from app.stats import Stats, TimeBucket
+from app.store import executions, tallies, workflows
+from app.store.tallies import Timeline
 
 V = TypeVar("V")
 Fetch = Callable[[Connection, Caller, Sequence[UUID]], Awaitable[dict[UUID, V]]]
@@ -22,6 +25,8 @@ class Loaders:
     def __init__(self, db: Database, caller: Caller) -> None:
         self._db = db
         self._caller = caller
+        self._stats: dict[Period, DataLoader[UUID, Stats | None]] = {}
+        self._timelines: dict[tuple[Period, TimeBucket], DataLoader[UUID, Timeline | None]] = {}
 
     @cached_property
     def workflow(self) -> DataLoader[UUID, WorkflowRecord | None]:
@@ -38,6 +43,20 @@ class Loaders:
     @cached_property
     def payloads(self) -> DataLoader[UUID, tuple[Any, Any] | None]:
         return self._loader(executions.payloads)
+
+    def stats(self, created: Period) -> DataLoader[UUID, Stats | None]:
+        """The stats of workflows, over the executions created in one period."""
+        if created not in self._stats:
+            self._stats[created] = self._loader(partial(tallies.stats_by_workflow, created=created))
+        return self._stats[created]
+
+    def timeline(self, created: Period, bucket: TimeBucket) -> DataLoader[UUID, Timeline | None]:
+        """The timelines of workflows, over the executions created in one period."""
+        key = created, bucket
+        if key not in self._timelines:
+            fetch = partial(tallies.timelines_by_workflow, created=created, bucket=bucket)
+            self._timelines[key] = self._loader(fetch)
+        return self._timelines[key]
 
     def _loader(self, fetch: Fetch[V]) -> DataLoader[UUID, V | None]:
         async def load(ids: list[UUID]) -> list[V | None]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import strawberry
 
 from app.errors import ErrorCode
+from app.stats import TimeBucket
 from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
 
 E = TypeVar("E", bound=StrEnum)
@@ -89,6 +90,15 @@ publish(
         EventType.CHILD_COMPLETED: "A child workflow has completed.",
         EventType.CHILD_FAILED: "A child workflow failed, timed out, was terminated or could not be started.",
         EventType.CHILD_CANCELLED: "A child workflow was cancelled.",
+    },
+)
+publish(
+    TimeBucket,
+    "TimeBucket",
+    "How long the buckets of a timeline are.",
+    {
+        TimeBucket.HOUR: "An hour: at most 1,000 of them, some 41 days.",
+        TimeBucket.DAY: "A day, from midnight to midnight in UTC: at most 1,000 of them.",
     },
 )
 publish(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import strawberry
 
-from app.filters import ExecutionFilter, Period
+from app.filters import ExecutionFilter, Period, StatsFilter
 from app.inputs import Label
 from app.tables import ExecutionStatus
 from resolvers.context import parse_id
@@ -229,14 +229,15 @@ class ExecutionFilterInput:
 )
 class ExecutionStatsFilterInput:
     workflow_id: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="Of any of these workflows."
+        default=None,
+        description="Of any of these workflows; one that is missing or another owner's has none to count.",
     )
     created_at: DateTimeRange | None = strawberry.field(
-        default=None, description="Accepted in this time span."
+        default=None, description="Created in this time span, which is widened to whole hours in UTC."
     )
 
-    def filter(self) -> ExecutionFilter:
-        return ExecutionFilter(workflow_ids=_ids(self.workflow_id), created=_period(self.created_at))
+    def filter(self) -> StatsFilter:
+        return StatsFilter(_ids(self.workflow_id), _period(self.created_at))
 
 
 def given(**values: Any) -> dict[str, Any]:

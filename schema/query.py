@@ -4,8 +4,9 @@ from typing import Annotated
 
 import strawberry
 
+from app.filters import StatsFilter
 from app.records import EventRecord, ExecutionRecord, WorkflowRecord
-from resolvers import events, executions, viewer, workflows
+from resolvers import events, executions, stats, viewer, workflows
 from resolvers.viewer import NodeRecord
 from schema.info import Info, selects
 from schema.types import (
@@ -14,8 +15,10 @@ from schema.types import (
     ExecutionConnection,
     ExecutionEvent,
     ExecutionEventConnection,
+    ExecutionStats,
     First,
     Node,
+    StatsOf,
     Viewer,
     Workflow,
     WorkflowConnection,
@@ -77,6 +80,13 @@ class Query:
         self, info: Info, first: First = None, after: After = None
     ) -> ExecutionEventConnection:
         return ExecutionEventConnection.of_feed(await events.execution_feed(info.context, first, after))
+
+    @strawberry.field(
+        description="Counts of the caller's executions, an admin's of everybody's: as quick for millions."
+    )
+    async def execution_stats(self, info: Info, filter: StatsOf = None) -> ExecutionStats:
+        chosen = StatsFilter() if filter is None else filter.filter()
+        return ExecutionStats.of(await stats.execution_stats(info.context, chosen), chosen)
 
 
 def _node(record: NodeRecord) -> Node:

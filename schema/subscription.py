@@ -6,11 +6,11 @@ from typing import Annotated
 
 import strawberry
 
-from app.filters import ExecutionFilter
+from app.filters import ExecutionFilter, StatsFilter
 from resolvers import events, stats
 from schema.info import Info
-from schema.inputs import ExecutionFilterInput, ExecutionStatsFilterInput
-from schema.types import Execution, ExecutionEvent, ExecutionStats
+from schema.inputs import ExecutionFilterInput
+from schema.types import Execution, ExecutionEvent, ExecutionStats, StatsOf
 
 ExecutionId = Annotated[strawberry.ID, strawberry.argument(description="The execution to watch.")]
 
@@ -73,16 +73,15 @@ class Subscription:
                 yield Execution.of(changed)
 
     @strawberry.subscription(
-        description="The counts now, then whenever they have changed: once a second at most, the newest last."
+        description=(
+            "The counts now, then whenever they have changed: once a second at most, the newest last. "
+            "An admin's are of everybody's executions, looked at every five seconds."
+        )
     )
     async def execution_stats(
-        self,
-        info: Info,
-        filter: Annotated[
-            ExecutionStatsFilterInput | None, strawberry.argument(description="Only executions that match.")
-        ] = None,
+        self, info: Info, filter: StatsOf = None
     ) -> AsyncGenerator[ExecutionStats, None]:
-        chosen = ExecutionFilter() if filter is None else filter.filter()
+        chosen = StatsFilter() if filter is None else filter.filter()
         async with aclosing(stats.watch_execution_stats(info.context, chosen)) as changes:
-            async for counts in changes:
-                yield ExecutionStats.of(counts)
+            async for newer in changes:
+                yield ExecutionStats.of(newer, chosen)

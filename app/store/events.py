@@ -7,16 +7,17 @@ from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import col
 
 from app.db import Transaction
 from app.errors import CursorExpired
 from app.paging import Page, cut
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord
-from app.store import executions
+from app.store import executions, tallies
 from app.tables import Execution, ExecutionEvent, ExecutionStatus, Feed
 from app.transitions import OPEN, TERMINAL
 
@@ -48,7 +49,8 @@ async def append(
 ) -> list[Delivery]:
     """Append events to a locked execution and change it with them; an ended execution takes none.
 
-    `changes` are further columns of the execution. Lock order: execution rows by id, then the feed.
+    `changes` are further columns of the execution. Lock order: execution rows by id, then the feed, then
+    the tallies.
     """
     drafts = _until_terminal(execution.status, drafts)
     if not drafts:
@@ -56,7 +58,7 @@ async def append(
     changed = await _change(tx, execution, drafts, changes)
     if changed is None:
         return []
-    last = await _bump(tx, execution.owner_id, len(drafts))
+    last = await _bump(tx, execution, changed, len(drafts))
     rows = _place(execution, drafts, last - len(drafts))
     await tx.connection.execute(insert(ExecutionEvent), [asdict(row) for row in rows])
     deliveries = [Delivery(row, changed) for row in rows]
@@ -208,12 +210,13 @@ async def _change(
     return None if row is None else ExecutionRecord(*row)
 
 
-async def _bump(tx: Transaction, owner: str, count: int) -> int:
-    first = upsert(Feed).values(owner_id=owner, last_position=count)
-    bump = first.on_conflict_do_update(
-        index_elements=[col(Feed.owner_id)], set_={"last_position": col(Feed.last_position) + count}
-    )
-    return (await tx.connection.execute(bump.returning(col(Feed.last_position)))).scalar_one()
+async def _bump(tx: Transaction, before: ExecutionRecord, after: ExecutionRecord, count: int) -> int:
+    """Take the next positions of the feed; its lock held, move the execution's tallies where it must."""
+    move = tallies.move(before, after)
+    statement = _BUMP if move is None else _BUMP_AND_MOVE
+    taken = {"owner": after.owner_id, "taken": count, **(move or {})}
+    last: int = (await tx.connection.execute(statement, taken)).scalar_one()
+    return last
 
 
 def _place(execution: ExecutionRecord, drafts: Sequence[Draft], before: int) -> list[EventRecord]:
@@ -241,3 +244,17 @@ def _place(execution: ExecutionRecord, drafts: Sequence[Draft], before: int) -> 
 def _delivery(row: Row[Any]) -> Delivery:
     width = len(COLUMNS)
     return Delivery(EventRecord(*row[:width]), ExecutionRecord(*row[width:]))
+
+
+def _bump_feed() -> ReturningInsert[tuple[int]]:
+    taken = bindparam("taken", type_=BigInteger)
+    first = upsert(Feed).values(owner_id=bindparam("owner"), last_position=taken)
+    bump = first.on_conflict_do_update(
+        index_elements=[col(Feed.owner_id)], set_={"last_position": col(Feed.last_position) + taken}
+    )
+    return bump.returning(col(Feed.last_position))
+
+
+_BUMP = _bump_feed()
+_BUMPED = _BUMP.cte("bumped")
+_BUMP_AND_MOVE = select(_BUMPED.c.last_position).add_cte(tallies.moved(_BUMPED))

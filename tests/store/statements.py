@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from app.db import Database
 
@@ -19,8 +19,9 @@ class Statement:
 
     @property
     def target(self) -> str:
-        """The verb and the first table: `UPDATE execution`."""
-        words = self.text.replace("INSERT INTO", "INSERT").replace("DELETE FROM", "DELETE").split()
+        """The verb and the first table: `UPDATE execution`, in a WITH of its first part."""
+        text = self.text.partition("(")[2] if self.text.startswith("WITH") else self.text
+        words = text.replace("INSERT INTO", "INSERT").replace("DELETE FROM", "DELETE").split()
         table = words[words.index("FROM") + 1] if words[0] == "SELECT" else words[1]
         return f"{words[0]} {table}"
 
@@ -38,3 +39,11 @@ def recorded(db: Database) -> Iterator[list[Statement]]:
         yield said
     finally:
         event.remove(engine, "before_cursor_execute", note)
+
+
+async def waiting(db: Database) -> int:
+    """How many of the database's connections wait for a lock."""
+    ours = "datname = current_database() AND wait_event_type = 'Lock'"
+    async with db.read() as connection:
+        query = text(f"SELECT count(*) FROM pg_stat_activity WHERE {ours}")
+        return int((await connection.execute(query)).scalar_one())

@@ -8,11 +8,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
-from app.db import Database
 from app.errors import CursorExpired
 from app.records import Delivery, ExecutionRecord
 from app.store import events, executions
@@ -20,18 +19,10 @@ from app.store.events import Bounds
 from app.tables import EventType, ExecutionEvent, ExecutionStatus
 from tests.eventually import eventually
 from tests.store.rows import ALICE, COMPLETED, FAILED, NOW, STARTED, Rows, draft
-from tests.store.statements import recorded
+from tests.store.statements import recorded, waiting
 
 PENDING, RUNNING, PAUSED, ENDED, BROKEN, _ = ExecutionStatus
 PAUSE = draft(EventType.EXECUTION_PAUSED, PAUSED)
-
-
-async def waiting(db: Database) -> int:
-    """How many of the database's connections wait for a lock."""
-    ours = "datname = current_database() AND wait_event_type = 'Lock'"
-    async with db.read() as connection:
-        query = text(f"SELECT count(*) FROM pg_stat_activity WHERE {ours}")
-        return int((await connection.execute(query)).scalar_one())
 
 
 async def test_versions_and_positions_are_dense(rows: Rows) -> None:
@@ -185,6 +176,7 @@ async def test_locks_are_taken_from_the_execution_to_the_feed(rows: Rows) -> Non
 
     assert [statement.target for statement in said] == [
         "UPDATE execution",
+        # This one goes on to the tallies: what waits for the feed holds none of them (test_tallies).
         "INSERT feed",
         "INSERT execution_event",
     ]

@@ -10,10 +10,12 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from app.db import Database, Transaction
+from app.filters import Period, StatsFilter
 from app.paging import NewestKey
 from app.records import ExecutionRecord
-from app.store import events, executions, tracking, workflows
-from tests.store.rows import ALICE, NOW, Rows, draft
+from app.stats import TimeBucket
+from app.store import events, executions, tallies, tracking, workflows
+from tests.store.rows import ALICE, NOW, ROOT, Rows, draft
 from tests.store.statements import Statement, recorded
 
 LOAD = [
@@ -48,13 +50,22 @@ LOAD = [
     INSERT INTO feed SELECT owner_id, max(position) FROM execution_event GROUP BY owner_id
     ON CONFLICT (owner_id) DO UPDATE SET last_position = excluded.last_position
     """,
+    # Twenty hours of alice's workflow and of some hundred others.
+    """
+    INSERT INTO execution_tally SELECT (jsonb_populate_record(t, jsonb_build_object(
+        'owner_id', w.owner_id,
+        'workflow_id', w.id,
+        'hour', t.hour - n * interval '1 hour'
+    ))).* FROM execution_tally t, generate_series(1, 20) n, workflow w
+    WHERE t.hour > 'epoch' AND (w.id = t.workflow_id OR w.owner_id LIKE '%1')
+    """,
     "ANALYZE",
 ]
 
 
 # Both hold the open executions alone: one is as good as the other where no order is asked for.
 OPEN = {"ix_execution_open", "ix_execution_unconfirmed"}
-BULKY = {"workflow", "execution", "execution_event", "feed"}
+BULKY = {"workflow", "execution", "execution_event", "execution_tally", "feed"}
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,39 @@ def of_users(busy: ExecutionRecord) -> Questions:
     }
 
 
+def of_tallies(busy: ExecutionRecord) -> Questions:
+    """What statistics ask for."""
+    hours = Period(NOW - timedelta(hours=5), NOW)
+    return {
+        "stats": (
+            lambda tx: tallies.stats(tx.connection, ALICE, StatsFilter()),
+            [{"ix_execution_tally_owner_hour"}],
+        ),
+        "stats of everybody": (
+            lambda tx: tallies.stats(tx.connection, ROOT, StatsFilter()),
+            [{"ix_execution_tally_hour"}],
+        ),
+        "stats of a window": (
+            lambda tx: tallies.stats(tx.connection, ALICE, StatsFilter(created=hours)),
+            [{"ix_execution_tally_owner_hour"}],
+        ),
+        "stats of workflows": (
+            lambda tx: tallies.stats(tx.connection, ALICE, StatsFilter(frozenset({busy.workflow_id}), hours)),
+            [{"pk_workflow", "pk_execution_tally"}],
+        ),
+        "timeline": (
+            lambda tx: tallies.timeline(tx.connection, ALICE, StatsFilter(created=hours), TimeBucket.HOUR),
+            [{"ix_execution_tally_owner_hour"}],
+        ),
+        "timelines of workflows": (
+            lambda tx: tallies.timelines_by_workflow(
+                tx.connection, ALICE, [busy.workflow_id], hours, TimeBucket.HOUR
+            ),
+            [{"pk_workflow", "pk_execution_tally"}],
+        ),
+    }
+
+
 def of_processes() -> Questions:
     """What hubs and trackers ask for."""
     some = [f"owner {number}" for number in range(1, 400, 2)]
@@ -197,3 +241,21 @@ async def test_each_question_is_answered_through_its_index(busy: ExecutionRecord
     # Watched owners' runs are claimed first, which no index knows; but only open ones are looked at.
     assert claim.indexes == {"any of the open", "pk_execution"}
     assert claim.flaws == {"a sort"}
+
+
+async def test_statistics_are_read_from_the_tallies_of_their_hours_alone(
+    busy: ExecutionRecord, rows: Rows
+) -> None:
+    questions = of_tallies(busy)
+
+    found = {name: await plans(rows.db, ask) for name, (ask, _) in questions.items()}
+
+    assert {name: [plan.indexes for plan in plans] for name, plans in found.items()} == {
+        name: indexes for name, (_, indexes) in questions.items()
+    }
+    # The sums are by group: the few rows that were found may be sorted for it.
+    assert set().union(*(plan.flaws for plans in found.values() for plan in plans)) <= {"a sort"}
+    for name, (plan,) in found.items():
+        scans = [node["Index Cond"] for node in plan.nodes if "tally" in node.get("Index Name", "")]
+        assert len(scans) == 1
+        assert "hour" in scans[0], name
