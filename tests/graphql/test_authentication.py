@@ -14,7 +14,6 @@ from uuid import uuid4
 import httpx
 import jwt
 import pytest
-import temporalio.client
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from app import auth, main
@@ -321,92 +320,6 @@ class Peer:
 
     async def hear(self) -> Any:
         return await asyncio.wait_for(self.outgoing.get(), 10)
-
-
-async def test_each_field_asks_for_its_scope(
-    alice: Client, subtests: pytest.Subtests, services: Services
-) -> None:
-    workflow_id = await factories.workflow(alice, "nobody")
-    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
-    rows = {
-        "workflows { totalCount }": auth.READ_WORKFLOWS,
-        f'workflow(id: "{workflow_id}") {{ id }}': auth.READ_WORKFLOWS,
-        "executions { totalCount feedCursor }": auth.READ_EXECUTIONS,
-        f'execution(id: "{id}") {{ id }}': auth.READ_EXECUTIONS,
-        f'node(id: "{id}:1") {{ id }}': auth.READ_EXECUTIONS,
-        "executionFeed { totalCount }": auth.READ_EXECUTIONS,
-    }
-
-    for field, scope in rows.items():
-        with subtests.test(field):
-            others = [each for each in auth.USER_SCOPES if each != scope]
-            async with alice.api.client("alice", *others) as lacking, alice.api.client("alice", scope) as has:
-                error = await lacking.error(f"{{ {field} }}")
-                assert error["message"] == f"Your token lacks the scope '{scope}'."
-                assert error["extensions"] == {"code": "FORBIDDEN", "requiredScope": scope}
-                assert await has.data(f"{{ {field} }}")
-
-
-async def test_each_subscription_asks_for_its_scope(
-    alice: Client, subtests: pytest.Subtests, services: Services
-) -> None:
-    workflow_id = await factories.workflow(alice, "nobody")
-    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
-    others = [scope for scope in auth.USER_SCOPES if scope != auth.READ_EXECUTIONS]
-
-    async with alice.api.client("alice", *others) as lacking:
-        for field in (
-            "executionFeed { id }",
-            f'executionEvents(executionId: "{id}") {{ id }}',
-            "executionUpdated { id }",
-            "executionStats { total }",
-        ):
-            with subtests.test(field):
-                error = await lacking.refusal(f"subscription {{ {field} }}")
-
-                assert error["extensions"] == {"code": "FORBIDDEN", "requiredScope": auth.READ_EXECUTIONS}
-
-
-async def test_each_mutation_asks_for_its_scope_before_it_does_anything(
-    alice: Client, worker: str, subtests: pytest.Subtests, temporal_client: temporalio.client.Client
-) -> None:
-    running = await factories.waiting(alice, worker)
-    payment = await factories.workflow(alice, worker, "PaymentWorkflow")
-    before = await factories.holdings(alice)
-    rows: dict[str, tuple[str, dict[str, Any]]] = {
-        "createWorkflow": (auth.WRITE_WORKFLOWS, {"name": "n", "workflowType": "t", "taskQueue": "q"}),
-        "startExecution": (auth.WRITE_EXECUTIONS, {"workflowId": payment}),
-        "cancelExecution": (auth.WRITE_EXECUTIONS, {"id": running["id"]}),
-    }
-
-    for field, (scope, input) in rows.items():
-        with subtests.test(field):
-            kind = field[0].upper() + field[1:]
-            mutation = f"""
-                mutation ($input: {kind}Input!) {{
-                  result: {field}(input: $input) {{
-                    __typename ... on ForbiddenError {{ code message requiredScope }}
-                  }}
-                }}
-            """
-            others = [each for each in auth.USER_SCOPES if each != scope]
-            async with alice.api.client("alice", *others) as lacking:
-                answer = await lacking.data(mutation, input=input)
-
-            assert answer["result"] == {
-                "__typename": "ForbiddenError",
-                "code": "FORBIDDEN",
-                "message": f"Your token lacks the scope '{scope}'.",
-                "requiredScope": scope,
-            }
-            assert await factories.holdings(alice) == before
-    handle = temporal_client.get_workflow_handle(running["temporalWorkflowId"])
-    assert (await handle.describe()).status is temporalio.client.WorkflowExecutionStatus.RUNNING
-    history = [event async for event in handle.fetch_history_events()]
-    assert not any(
-        event.HasField("workflow_execution_cancel_requested_event_attributes") for event in history
-    )
-    await handle.terminate()
 
 
 async def test_a_scope_is_asked_for_before_an_id_is_looked_up(alice: Client) -> None:
