@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     follow_limit: Count = Field(500, description="executions followed by long poll in one tracker")
     tracker_poll_seconds: Seconds = 1.0
     tracker_alive_seconds: Seconds = Field(
-        4.0, description="after which a silent tracker's work is taken over"
+        2.0, description="after which a silent tracker's work is taken over"
     )
-    start_grace_seconds: Seconds = Field(5.0, description="age at which an unsettled start is taken over")
+    start_grace_seconds: Seconds = Field(3.0, description="after which an unsettled start is taken over")
     sweep_overlap_seconds: Seconds = Field(10.0, description="how late Temporal's visibility may be")
     reconcile_after_seconds: Seconds = Field(
         300.0, description="after which an open execution is asked about"

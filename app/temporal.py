@@ -41,8 +41,10 @@ from app.tables import ExecutionStatus
 # Every workflow id of ours begins with it: visibility can tell them from others'.
 WORKFLOW_ID_PREFIX = "temporal-graphql-"
 PAGE = 1_000
-# What a tracker holds of a history at once, and writes in one transaction.
+# What a tracker is given of a history at once, and writes in one transaction.
 HISTORY_PAGE = 500
+# The server counts batches, and a batch has from one event to some thousands: the first page tells.
+FIRST_PAGE_BATCHES = 10
 LONG_POLL = timedelta(seconds=70)
 DIAL_SECONDS = 1.0
 # Temporal's own limit on what one call brings, where nobody has changed it.
@@ -264,13 +266,13 @@ class Temporal:
 
         Waiting ends early while the run is paused. Raises NotRunning where Temporal does not have the run.
         """
-        token = b""
+        token, batches, asked, given = b"", FIRST_PAGE_BATCHES, 0, 0
         while True:
             request = GetWorkflowExecutionHistoryRequest(
                 namespace=self._client.namespace,
                 execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
                 next_page_token=token,
-                maximum_page_size=HISTORY_PAGE,
+                maximum_page_size=batches,
                 wait_new_event=wait,
             )
             async with _call(LONG_POLL):
@@ -280,7 +282,8 @@ class Temporal:
             if page.history.events:
                 if codec := self._client.data_converter.payload_codec:
                     await decode_events(codec, page.history.events)
-                # The server counts batches, and a batch may have any number of events.
+                asked, given = asked + batches, given + len(page.history.events)
+                batches = min(max(HISTORY_PAGE * asked // given, 1), HISTORY_PAGE)
                 for start in range(0, len(page.history.events), HISTORY_PAGE):
                     yield page.history.events[start : start + HISTORY_PAGE]
             if not page.next_page_token:

@@ -31,6 +31,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SWEEP = "closed"
+# So often within a hold it is renewed: one renewal that comes late loses nothing.
+HEARTBEATS = 4
 RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 60.0
 FOLLOW_QUIET_SECONDS = 3.0
@@ -88,8 +90,10 @@ class Tracker:
         try:
             await self._attempt(self._live)
             async with asyncio.TaskGroup() as tasks:
-                for step in (self._live, self._settle, self._sweep, self._compare_paused, self._reconcile):
+                for step in (self._settle, self._sweep, self._compare_paused, self._reconcile):
                     tasks.create_task(self._repeat(step, poll), name=f"tracker: {step.__name__}")
+                heartbeat = self._options.alive_seconds / HEARTBEATS
+                tasks.create_task(self._repeat(self._live, heartbeat), name="tracker: live")
                 tasks.create_task(self._discover_all(), name="tracker: discover")
                 tasks.create_task(self._repeat(self._prune, PRUNE_SECONDS), name="tracker: prune")
                 tasks.create_task(self._listen(), name="tracker: listen")
@@ -254,10 +258,13 @@ class Tracker:
 
     async def _settle(self) -> None:
         """Finish the starts that their API processes left."""
+        while unsettled := await self._claim_unsettled():
+            await self._each(partial(starter.settle, self._db, self._temporal), unsettled)
+
+    async def _claim_unsettled(self) -> list[UUID]:
         before = datetime.now(UTC) - timedelta(seconds=self._options.start_grace_seconds)
-        async with self._db.read() as connection:
-            unsettled = await tracking.unsettled_starts(connection, before, BATCH)
-        await self._each(partial(starter.settle, self._db, self._temporal), unsettled)
+        async with self._db.write() as tx:
+            return await tracking.claim_unsettled(tx, before, BATCH)
 
     async def _sweep(self) -> None:
         """Record what closed since the last sweep, of those not followed."""

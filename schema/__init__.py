@@ -15,6 +15,7 @@ from resolvers.context import context
 from schema import enums as enums
 from schema.documents import CACHED_DOCUMENTS, CachedParse, NamedOperation
 from schema.errors import HANDLERS, PresentErrors
+from schema.executor import OperationExecutor
 from schema.mutation import Mutation
 from schema.query import Query
 from schema.scalars import SCALARS
@@ -76,6 +77,7 @@ def _build(*, in_order: bool) -> Schema:
             NamedOperation,
         ],
         exception_handlers=HANDLERS,
+        execution_context_class=OperationExecutor,
         config=StrawberryConfig(scalar_map=SCALARS, sort_schema=in_order),
     )
 

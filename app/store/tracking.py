@@ -246,15 +246,25 @@ def _oldest_open() -> Any:
     return func.coalesce(oldest, func.now())
 
 
-async def unsettled_starts(connection: AsyncConnection, before: datetime, limit: int) -> list[UUID]:
-    """Executions created before an instant whose start may not have reached Temporal, oldest first."""
-    query = (
+async def claim_unsettled(tx: Transaction, before: datetime, limit: int) -> list[UUID]:
+    """The oldest executions whose start is unsettled and was not tried since an instant.
+
+    They count as tried from now on: of several trackers one tries each.
+    """
+    unsettled = (
         select(col(Execution.id))
-        .where(col(Execution.start_unsettled), col(Execution.created_at) < before)
+        .where(col(Execution.start_unsettled), col(Execution.confirmed_at) < before)
         .order_by(col(Execution.created_at))
         .limit(limit)
+        .with_for_update(skip_locked=True)
     )
-    return list((await connection.execute(query)).scalars())
+    taken = (
+        update(Execution)
+        .where(col(Execution.id).in_(unsettled))
+        .values(confirmed_at=func.now())
+        .returning(col(Execution.id))
+    )
+    return list((await tx.connection.execute(taken)).scalars())
 
 
 async def start_request(

@@ -10,6 +10,8 @@ from tests.faults.sizes import FULL, SMALL, Size
 from tests.faults.stack import Stack, stacked
 from tests.processes.conftest import reachable
 
+FOLDER = "tests/faults"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", choices=["small", "full"], default="small", help="the size of the matrix")
@@ -21,11 +23,11 @@ def size(request: pytest.FixtureRequest) -> Size:
 
 
 @pytest.fixture(scope="session")
-def record(size: Size) -> Iterator[Record]:
-    """What the run shows; a full one writes it down."""
+def record(size: Size, request: pytest.FixtureRequest) -> Iterator[Record]:
+    """What the run shows; a full one of the whole folder writes it down."""
     kept = Record()
     yield kept
-    if size.full:
+    if size.full and request.config.args == [FOLDER]:
         kept.write()
 
 

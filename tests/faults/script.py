@@ -8,6 +8,8 @@ from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
+TIMERS_AT_ONCE = 1_000
+
 
 @dataclass(frozen=True)
 class Script:
@@ -42,3 +44,18 @@ class ScriptWorkflow:
         if script.fail:
             raise ApplicationError("as the script says", type="Scripted")
         return len(script.steps)
+
+
+@workflow.defn
+class LongWorkflow:
+    @workflow.run
+    async def run(self, timers: int) -> int:
+        """Starts and cancels so many timers, two events each: a long history that takes no time."""
+        for begun in range(0, timers, TIMERS_AT_ONCE):
+            some = range(min(TIMERS_AT_ONCE, timers - begun))
+            waiting = [asyncio.create_task(asyncio.sleep(3_600)) for _ in some]
+            # What is cancelled in the workflow task that starts it never comes to be.
+            await workflow.sleep(0.001)
+            for timer in waiting:
+                timer.cancel()
+        return timers

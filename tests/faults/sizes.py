@@ -16,6 +16,7 @@ class Size:
     slow_reader_seconds: float
     storm_subscriptions: int
     oracle_executions: int
+    history_events: int
 
 
 SMALL = Size(
@@ -28,6 +29,7 @@ SMALL = Size(
     slow_reader_seconds=2.0,
     storm_subscriptions=200,
     oracle_executions=10,
+    history_events=4_000,
 )
 FULL = Size(
     full=True,
@@ -39,4 +41,5 @@ FULL = Size(
     slow_reader_seconds=60.0,
     storm_subscriptions=2_000,
     oracle_executions=200,
+    history_events=50_000,
 )

@@ -1,11 +1,13 @@
 """executionFeed: all that happens to the caller's executions, without a hole."""
 
+import gc
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 import temporalio.client
+from graphql.execution.collect_fields import FieldDetails
 
 from app.paging import feed_cursor, feed_position
 from app.settings import Settings
@@ -247,3 +249,22 @@ async def test_a_cursor_of_a_list_is_refused(alice: Client, services: Services) 
     error = await alice.refusal(FEED, after=listed["executions"]["pageInfo"]["endCursor"])
 
     assert error["extensions"]["code"] == "INVALID_INPUT"
+
+
+async def test_nothing_is_kept_of_what_was_delivered(alice: Client, services: Services) -> None:
+    id = await pending(alice, services)
+
+    async with alice.socket() as socket:
+        await socket.subscribe("1", FEED, {"after": BEGINNING})
+        await take(socket, 1)
+        before = selections_in_memory()
+        await factories.note(services, id, 200)
+        await take(socket, 200)
+
+        assert selections_in_memory() - before < 50
+
+
+def selections_in_memory() -> int:
+    """How many selected fields graphql-core holds, in this process."""
+    gc.collect()
+    return sum(isinstance(each, FieldDetails) for each in gc.get_objects())

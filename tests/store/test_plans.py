@@ -208,8 +208,8 @@ def of_processes() -> Questions:
     return {
         "heads": (lambda tx: events.heads(tx.connection, some), [{"pk_feed"}]),
         "unsettled starts": (
-            lambda tx: tracking.unsettled_starts(tx.connection, far, 100),
-            [{"ix_execution_unsettled_start"}],
+            lambda tx: tracking.claim_unsettled(tx, far, 20),
+            [{"ix_execution_unsettled_start", "pk_execution"}],
         ),
         "unconfirmed runs": (
             lambda tx: tracking.claim_unconfirmed(tx, far, 20),

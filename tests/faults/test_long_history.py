@@ -1,0 +1,47 @@
+"""A history near Temporal's limit is recorded in pages: the tracker never holds it whole."""
+
+import re
+from pathlib import Path
+
+from tests import factories
+from tests.faults.record import Record
+from tests.faults.scene import staged
+from tests.faults.sizes import Size
+from tests.faults.stack import TASK_QUEUE, Stack
+from tests.processes.commands import Command
+
+ALLOWED_BYTES = 40_000_000
+
+
+async def test_a_history_near_the_limit(stack: Stack, size: Size, record: Record) -> None:
+    timers = size.history_events // 2
+    async with staged(stack, size) as scene:
+        while stack.trackers:
+            await stack.trackers.pop().killed()
+        async with scene.client() as client:
+            workflow = await factories.workflow(client, TASK_QUEUE, "LongWorkflow")
+            scene.executions.append(await factories.start(client, workflow, timers))
+        handle = stack.client.get_workflow_handle(scene.executions[0]["temporalWorkflowId"])
+        assert await handle.result() == timers
+        scene.watch_feed(1, stack.replicas[0].api)
+        tracker = await stack.start_tracker(0)
+        before = resident_bytes(tracker)
+
+        await scene.settled()
+
+        verdict = await scene.verdict()
+        grown = resident_bytes(tracker, peak=True) - before
+        assert verdict.delivered > 2 * timers
+        assert grown < ALLOWED_BYTES, f"{grown / 1e6:.1f} MB"
+    record.notes.append(
+        f"Long history: {verdict.delivered:,} events of one execution were recorded and delivered in order; "
+        f"the tracker grew by {grown / 1e6:.1f} MB at most."
+    )
+
+
+def resident_bytes(command: Command, *, peak: bool = False) -> int:
+    """The memory that a process has, or at its peak had."""
+    status = Path(f"/proc/{command.process.pid}/status").read_text()
+    found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
