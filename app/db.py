@@ -28,17 +28,26 @@ class Transaction:
 
 
 class Database:
-    """Owns the connection pool. `announce` is called with a transaction's deliveries after its commit."""
+    """Owns the connection pool, which a caller waits `wait_seconds` for at most.
+
+    `announce` is called with a transaction's deliveries after its commit.
+    """
 
     def __init__(
-        self, url: str, *, pool_size: int, statement_timeout_seconds: float, announce: Announce
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        wait_seconds: float = 5.0,
+        statement_timeout_seconds: float,
+        announce: Announce,
     ) -> None:
         self._announce = announce
         self._engine = create_async_engine(
             async_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=5,
+            pool_timeout=wait_seconds,
             pool_pre_ping=True,
             json_serializer=_json_text,
             json_deserializer=orjson.loads,

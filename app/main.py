@@ -46,6 +46,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         db = Database(
             settings.database_url,
             pool_size=settings.database_pool_size,
+            wait_seconds=settings.database_wait_seconds,
             statement_timeout_seconds=settings.statement_timeout_seconds,
             announce=partial(doorbells.announce, bus),
         )

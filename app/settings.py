@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     playground_token: SecretStr | None = Field(None, description="pre-filled in the playground; dev only")
 
     database_pool_size: Count = 20
+    database_wait_seconds: Seconds = Field(
+        15.0, description="for a connection, when all of the pool are taken"
+    )
     statement_timeout_seconds: Seconds = 10.0
     temporal_timeout_seconds: Seconds = 3.0
     max_body_bytes: Count = 1_000_000
