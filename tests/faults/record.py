@@ -60,13 +60,14 @@ class Record:
 
     def write(self) -> None:
         """Write the page."""
-        head = INTRODUCTION.format(date=f"{datetime.now(UTC):%d %B %Y}", machine=_machine())
+        head = INTRODUCTION.format(date=f"{datetime.now(UTC):%d %B %Y}", machine=machine())
         notes = "".join(f"\n* {note}" for note in self.notes)
         table = "\n".join(map(str, self.lines))
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(f"{head}{table}\n\n## More\n{notes}\n" if notes else f"{head}{table}\n")
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What this machine has."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return f"{os.cpu_count()} cores and {round(memory / 2**30)} GiB"
