@@ -20,6 +20,7 @@ from app.codec import RemoteCodec
 from app.db import Database
 from app.errors import ErrorCode, Unavailable
 from app.hub import Hub
+from app.judge import Judge
 from app.metrics import CONTENT_TYPE, Metrics
 from app.settings import Settings
 from app.temporal import Temporal, connect
@@ -50,12 +51,14 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             statement_timeout_seconds=settings.statement_timeout_seconds,
             announce=partial(doorbells.announce, bus),
         )
-        codec = _codec(settings)
+        codec, judge = _codec(settings), Judge(settings.input_schema_timeout_seconds)
         try:
             client = await connect(settings.temporal_address, settings.temporal_namespace, codec=codec)
             async with _hub(settings, db, bus, metrics) as live:
-                yield Services(db, bus, live, Temporal(client, settings.temporal_timeout_seconds), metrics)
+                temporal = Temporal(client, settings.temporal_timeout_seconds)
+                yield Services(db, bus, live, temporal, judge, metrics)
         finally:
+            await judge.close()
             await db.close()
             if codec is not None:
                 await codec.close()

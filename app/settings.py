@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     )
     statement_timeout_seconds: Seconds = 10.0
     temporal_timeout_seconds: Seconds = 3.0
+    input_schema_timeout_seconds: Seconds = Field(
+        1.0, description="after which the check of an input that takes long is given up"
+    )
     max_body_bytes: Count = 1_000_000
     max_frame_bytes: Count = 1_048_576
     connection_init_timeout_seconds: Seconds = 5.0

@@ -8,6 +8,7 @@ from app.bus import Bus
 from app.db import Database
 from app.errors import NotFound
 from app.hub import Hub
+from app.judge import Judge
 from app.metrics import Metrics
 from app.temporal import Temporal
 from resolvers.loaders import Loaders
@@ -21,6 +22,7 @@ class Services:
     bus: Bus
     hub: Hub
     temporal: Temporal
+    judge: Judge
     metrics: Metrics
 
 

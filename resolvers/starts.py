@@ -57,7 +57,7 @@ async def start_execution(
     async with context.db.read() as connection:
         workflow = await workflow_store.get(connection, context.caller, parse_id("workflow", workflow_id))
     new = NewExecution(workflow, input, dict(labels or ()), start_delay)
-    _check_not_archived(workflow, "/workflowId")
+    await _check(context, new, "/workflowId")
     return await _place(context, new, idempotency_key, _asked(new))
 
 
@@ -76,14 +76,20 @@ async def rerun_execution(
         payloads = await store.payloads(connection, context.caller, [original.id])
     earlier_input, _ = payloads[original.id]
     new = NewExecution(workflow, given.get("input", earlier_input), original.labels, rerun_of=original.id)
-    _check_not_archived(workflow, "/id")
+    await _check(context, new, "/id")
     return await _place(context, new, idempotency_key, {"rerun_of": str(original.id), **given})
 
 
-def _check_not_archived(workflow: WorkflowRecord, path: str) -> None:
+async def _check(context: Context, new: NewExecution, path: str) -> None:
+    """Raise InvalidInput unless its workflow, which is given at `path`, may be started with that input."""
+    workflow, caller = new.workflow, context.caller
     if workflow.archived_at is not None:
-        of = "is" if path == "/workflowId" else "is of"
-        raise InvalidInput([Issue(path, f"{of} an archived workflow, which cannot be started")])
+        of = "of an" if new.rerun_of else "an"
+        raise InvalidInput([Issue(path, f"is {of} archived workflow, which cannot be started")])
+    async with context.db.read() as connection:
+        schemas = await workflow_store.input_schemas(connection, caller, [workflow.id])
+    issues = await context.services.judge.input_issues("/input", schemas[workflow.id], new.input)
+    inputs.check(iter(issues))
 
 
 def _asked(new: NewExecution) -> dict[str, Any]:

@@ -60,7 +60,7 @@ async def create_workflow(
         "input_schema": input_schema,
         "execution_timeout": execution_timeout,
     }
-    _check(values)
+    await _check(context, values)
     now = datetime.now(UTC)
     values |= {"owner_id": context.caller.owner, "created_at": now, "updated_at": now}
     async with context.db.write() as tx:
@@ -73,7 +73,7 @@ async def update_workflow(context: Context, *, id: str, changes: Mapping[str, An
     Raises NotFound, Forbidden or InvalidInput.
     """
     context.caller.require(WRITE_WORKFLOWS)
-    _check(changes)
+    await _check(context, changes)
     async with context.db.write() as tx:
         found = await store.lock(tx, context.caller, parse_id("workflow", id))
         if not changes:
@@ -95,8 +95,12 @@ async def archive_workflow(context: Context, *, id: str) -> WorkflowRecord:
         return await store.change(tx, found, {"archived_at": now, "updated_at": now})
 
 
-def _check(values: Mapping[str, Any]) -> None:
+async def _check(context: Context, values: Mapping[str, Any]) -> None:
     """Raise InvalidInput with every issue of what is given of a workflow."""
+    schema = values.get("input_schema")
+    unreadable = list(inputs.json("/inputSchema", schema))
+    judge = context.services.judge
+    wrong = unreadable or (schema is not None and await judge.schema_issues("/inputSchema", schema)) or []
     inputs.check(
         inputs.given("/name", values, "name"),
         inputs.name("/name", values.get("name")),
@@ -105,6 +109,6 @@ def _check(values: Mapping[str, Any]) -> None:
         inputs.name("/workflowType", values.get("workflow_type")),
         inputs.given("/taskQueue", values, "task_queue"),
         inputs.name("/taskQueue", values.get("task_queue")),
-        inputs.json("/inputSchema", values.get("input_schema")),
+        iter(wrong),
         inputs.positive("/executionTimeout", values.get("execution_timeout")),
     )

@@ -12,6 +12,10 @@ from app.tables import ExecutionStatus
 from resolvers.context import parse_id
 from schema.scalars import JSON
 
+INPUT_SCHEMA = (
+    "JSON Schema (2020-12) for the input; null accepts any JSON. 65,536 bytes at most; `$ref` only within "
+    "it, patterns without lookaround and back-references, `format` for information alone."
+)
 EXPECTED_VERSION: int | None = strawberry.field(
     default=None,
     description="Refuse unless the execution is at this version; null does not check.",
@@ -28,9 +32,7 @@ class CreateWorkflowInput:
     description: str | None = strawberry.field(
         default=None, description="For people; 10,000 characters at most."
     )
-    input_schema: JSON | None = strawberry.field(
-        default=None, description="JSON Schema (2020-12) for the input; null accepts any JSON."
-    )
+    input_schema: JSON | None = strawberry.field(default=None, description=INPUT_SCHEMA)
     execution_timeout: int | None = strawberry.field(
         default=None, description="Whole-execution timeout handed to Temporal, in seconds; null means none."
     )
@@ -54,9 +56,7 @@ class UpdateWorkflowInput:
     task_queue: str | None = strawberry.field(
         default=strawberry.UNSET, description="The Temporal task queue that its workers poll; never null."
     )
-    input_schema: JSON | None = strawberry.field(
-        default=strawberry.UNSET, description="JSON Schema (2020-12) for the input; null accepts any JSON."
-    )
+    input_schema: JSON | None = strawberry.field(default=strawberry.UNSET, description=INPUT_SCHEMA)
     execution_timeout: int | None = strawberry.field(
         default=strawberry.UNSET,
         description="Whole-execution timeout handed to Temporal, in seconds; null means none.",
@@ -79,7 +79,11 @@ class StartExecutionInput:
         description="The workflow to start; it must not be archived."
     )
     input: JSON | None = strawberry.field(
-        default=None, description="The workflow's one argument; null starts it with none."
+        default=None,
+        description=(
+            "The workflow's one argument; null starts it with none. It must satisfy the workflow's "
+            "`inputSchema`, null too."
+        ),
     )
     idempotency_key: str | None = strawberry.field(
         default=None,

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tests import factories
 from tests.client import Client
 
@@ -69,7 +71,7 @@ async def test_the_limits_themselves_are_allowed(alice: Client) -> None:
         "workflowType": "t" * 255,
         "taskQueue": "q" * 255,
         "description": "d" * 10_000,
-        "inputSchema": nested(64),
+        "inputSchema": {"default": nested(63)},
         "executionTimeout": 1,
     }
 
@@ -115,6 +117,42 @@ async def test_a_schema_nested_too_deeply_is_refused(alice: Client) -> None:
     assert refused["__typename"] == "InvalidInputError"
     assert [issue["message"] for issue in refused["issues"]] == ["is nested deeper than 64 levels"]
     assert await factories.holdings(alice) == before
+
+
+async def test_a_schema_that_is_none_is_refused_with_every_violation(alice: Client) -> None:
+    before = await factories.holdings(alice)
+    schema = {
+        "required": "order_id",
+        "properties": {"a/b": {"minimum": "x"}, "sku": {"type": "string", "minLength": -1}},
+    }
+
+    refused = await create(alice, name=" ", inputSchema=schema)
+
+    assert refused["__typename"] == "InvalidInputError"
+    assert {issue["path"] for issue in refused["issues"]} == {
+        "/name",
+        "/inputSchema/required",
+        "/inputSchema/properties/a~1b/minimum",
+        "/inputSchema/properties/sku/minLength",
+    }
+    assert await factories.holdings(alice) == before
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ({"$ref": "https://example.com/order.json"}, "/inputSchema/$ref"),
+        ({"$defs": {"a": {"$ref": "file:///etc/passwd"}}}, "/inputSchema/$defs/a/$ref"),
+        ({"properties": {"a": {"pattern": "(?=x)"}}}, "/inputSchema/properties/a/pattern"),
+        ({"items": {"const": "x" * 70_000}}, "/inputSchema"),
+        ({"$ref": "#/$defs/a"}, "/inputSchema/$ref"),
+        ("object", "/inputSchema"),
+    ],
+)
+async def test_a_schema_that_cannot_be_used_is_refused(alice: Client, schema: Any, path: str) -> None:
+    refused = await create(alice, inputSchema=schema)
+
+    assert [issue["path"] for issue in refused["issues"]] == [path]
 
 
 async def test_a_workflow_belongs_to_its_creator_alone(alice: Client, bob: Client) -> None:

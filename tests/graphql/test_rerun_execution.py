@@ -123,6 +123,26 @@ async def test_what_cannot_be_kept_is_refused(alice: Client, given: dict[str, An
     assert await factories.holdings(alice) == before
 
 
+async def test_the_input_is_checked_by_the_schema_of_now(alice: Client) -> None:
+    first = await stuck(alice)
+    schema = {"type": "object", "required": ["place", "time"]}
+    await asked(alice, factories.UPDATE_WORKFLOW, first["workflow"], inputSchema=schema)
+    before = await factories.holdings(alice)
+
+    refusals = [
+        await asked(alice, RERUN, first["id"]),
+        await asked(alice, RERUN, first["id"], input={"place": 1}),
+        await asked(alice, RERUN, first["id"], input=None),
+    ]
+
+    missing = {"path": "/input", "message": '"time" is a required property'}
+    nothing = {"path": "/input", "message": 'null is not of type "object"'}
+    assert [each["issues"] for each in refusals] == [[missing], [missing], [nothing]]
+    assert await factories.holdings(alice) == before
+    again = await asked(alice, RERUN, first["id"], input={"place": 1, "time": 2})
+    assert again["__typename"] == "RerunExecutionSuccess"
+
+
 @pytest.mark.parametrize(("user", "scopes"), [("bob", ()), ("alice", ("executions:read",))])
 async def test_who_may_not_is_refused_and_nothing_happens(
     alice: Client, api: Api, user: str, scopes: tuple[str, ...]

@@ -17,6 +17,7 @@ from resolvers.context import Services
 from tests import factories
 from tests.client import Client, serving, tracking
 from tests.eventually import eventually
+from tests.unit.schemas import BRANCHING, chain
 
 EXECUTION = """
 query ($id: ID!) {
@@ -411,3 +412,48 @@ async def test_labels_and_delays_that_cannot_be_kept_are_refused(
     assert issue["path"] == path
     assert message in (None, issue["message"])
     assert await factories.holdings(alice) == before
+
+
+async def test_input_that_breaks_the_schema_is_refused_with_every_place(
+    alice: Client, temporal_client: temporalio.client.Client
+) -> None:
+    schema = {
+        "type": "object",
+        "required": ["id"],
+        "properties": {"a/b": {"type": "integer"}, "rows": {"items": {"$ref": "#/$defs/row"}}},
+        "$defs": {"row": {"type": "object", "properties": {"n": {"minimum": 1}}}},
+    }
+    queue = f"nobody-{uuid4().hex}"
+    workflow = await factories.workflow(alice, queue, inputSchema=schema)
+    before = await factories.holdings(alice)
+
+    result = await refused(alice, workflow, {"a/b": "x", "rows": [{"n": 1}, {"n": 0}, 3]})
+
+    assert result["__typename"] == "InvalidInputError"
+    assert {(issue["path"], issue["message"]) for issue in result["issues"]} == {
+        ("/input", '"id" is a required property'),
+        ("/input/a~1b", '"x" is not of type "integer"'),
+        ("/input/rows/1/n", "0 is less than the minimum of 1"),
+        ("/input/rows/2", '3 is not of type "object"'),
+    }
+    assert await factories.holdings(alice) == before
+    started = await factories.start(alice, workflow, {"id": 1, "rows": [{"n": 1}]})
+    assert started["status"] == "RUNNING"
+    await factories.asked(alice, factories.TERMINATE, started["id"])
+
+
+async def test_while_one_input_takes_long_to_check_others_are_answered(alice: Client, bob: Client) -> None:
+    slow = await factories.workflow(alice, "nobody", inputSchema=BRANCHING)
+    checking = asyncio.create_task(refused(alice, slow, chain(60)))
+
+    answered = 0
+    while not checking.done():
+        async with asyncio.timeout(0.5):
+            await bob.data("{ viewer { id } }")
+        answered += 1
+
+    assert answered > 20
+    assert (await checking)["issues"] == [
+        {"path": "/input", "message": "takes longer than 1 s to check: simplify the inputSchema"}
+    ]
+    assert (await alice.data("{ executions { totalCount } }"))["executions"]["totalCount"] == 0
