@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from app.errors import InvalidInput, Issue
@@ -60,6 +60,12 @@ def name(path: str, value: str | None) -> Iterator[Issue]:
         yield Issue(path, "must be printable characters on one line")
     else:
         yield from text(path, value, limit=MAX_NAME_CHARACTERS)
+
+
+def few(path: str, values: Collection[Any] | None, limit: int) -> Iterator[Issue]:
+    """Issues of an optional list: how many different values it has."""
+    if values is not None and len(values) > limit:
+        yield Issue(path, f"must have {limit} values at most, not {len(values)}")
 
 
 def positive(path: str, value: int | None) -> Iterator[Issue]:

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from app.auth import USER_SCOPES, Caller
 from app.db import Database
-from app.paging import MAX_PAGE_SIZE
+from app.listings import WorkflowListing
+from app.paging import MAX_PAGE_SIZE, Window
 from app.store import workflows
 
 TASK_QUEUE = "examples"
@@ -29,7 +30,9 @@ async def register_examples(database_url: str, user: str) -> dict[str, UUID]:
     caller = Caller(user, user, frozenset(USER_SCOPES), datetime.now(UTC) + timedelta(hours=1))
     try:
         async with db.read() as connection:
-            page = await workflows.newest(connection, caller, MAX_PAGE_SIZE, None, archived=True)
+            page = await workflows.page(
+                connection, caller, WorkflowListing(archived=True), Window(MAX_PAGE_SIZE)
+            )
         ids = {record.workflow_type: record.id for record in page.items}
         async with db.write() as tx:
             for name, workflow_type, description in EXAMPLES:

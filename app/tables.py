@@ -92,6 +92,8 @@ LAST_STARTED = "COALESCE(started_at, 'infinity'::timestamp with time zone)"
 LAST_COMPLETED = "COALESCE(completed_at, 'infinity'::timestamp with time zone)"
 # What a search looks through, besides the workflow's name.
 SEARCHED = "(temporal_workflow_id || ' '::text) || labels::text"
+# What holds for every execution, once its first event is appended.
+RECORDED = "version > 0"
 # The hour of the tallies that have no hour.
 ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -126,6 +128,16 @@ class Workflow(SQLModel, table=True):
     __tablename__ = "workflow"
     __table_args__ = (
         Index("ix_workflow_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
+        Index("ix_workflow_owner_name", "owner_id", "name", "id"),
+        Index("ix_workflow_newest", text("created_at DESC"), text("id DESC")),
+        Index("ix_workflow_name", "name", "id"),
+        Index(
+            "ix_workflow_owner_search",
+            "owner_id",
+            "name",
+            postgresql_using="gin",
+            postgresql_ops={"name": "gin_trgm_ops"},
+        ),
         CheckConstraint("execution_timeout > 0", name="execution_timeout_positive"),
     )
 
@@ -140,6 +152,16 @@ class Workflow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=_timestamp())
     updated_at: datetime = Field(sa_column=_timestamp())
     archived_at: datetime | None = Field(default=None, sa_column=_timestamp(nullable=True))
+
+
+def _of_all_owners(name: str, *columns: str) -> Index:
+    """An index for a list of all owners' executions.
+
+    No owner's list may be read through it, past everybody's: hence the condition, which holds for all rows,
+    but which Postgres finds in the questions of admins alone.
+    """
+    keys = [text(column) for column in (*columns, "id DESC")]
+    return Index(f"ix_execution_{name}", *keys, postgresql_where=text(RECORDED))
 
 
 class Execution(SQLModel, table=True):
@@ -158,6 +180,11 @@ class Execution(SQLModel, table=True):
             text("created_at DESC"),
             text("id DESC"),
         ),
+        _of_all_owners("newest", "created_at DESC"),
+        _of_all_owners("started", f"{LAST_STARTED} DESC"),
+        _of_all_owners("completed", f"{LAST_COMPLETED} DESC"),
+        _of_all_owners("updated", "updated_at DESC"),
+        _of_all_owners("status_newest", "status", "created_at DESC"),
         Index("ix_execution_workflow_newest", "workflow_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_execution_owner_labels",

@@ -1,23 +1,36 @@
 """Events: history, feeds and what is watched live."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from app.auth import READ_EXECUTIONS
 from app.errors import NotFound
-from app.filters import ExecutionFilter
-from app.paging import Page, cut, feed_position, page_size
+from app.filters import EVERY_EVENT, ExecutionEventFilter, ExecutionFilter
+from app.paging import Page, Paging, feed_position, window
 from app.records import Delivery, EventRecord, ExecutionRecord
 from app.store import events as store
 from app.tables import EventType
+from resolvers import filters
 from resolvers.context import Context
 from resolvers.executions import execution
 
 # What an integer column holds for sure.
 VERSION_DIGITS = 9
+# How many events one page of a feed is looked for in: a filter may choose none of them.
+SEARCHED_EVENTS = 5_000
 
 LAST = frozenset({EventType.EXECUTION_COMPLETED, EventType.EXECUTION_FAILED, EventType.EXECUTION_CANCELLED})
+
+
+@dataclass(frozen=True)
+class FeedPage:
+    """A page of a feed, and the position up to which the feed was read for it."""
+
+    page: Page[Delivery]
+    position: int
 
 
 async def event(context: Context, id: str) -> EventRecord:
@@ -35,40 +48,51 @@ async def event(context: Context, id: str) -> EventRecord:
 
 
 async def history(
-    context: Context, execution: ExecutionRecord, first: int | None, after: str | None
+    context: Context, execution: ExecutionRecord, asked: Paging, types: frozenset[EventType] | None
 ) -> Page[EventRecord]:
-    """A page of an execution's events, oldest first; raises InvalidInput."""
-    size, position = page_size(first), feed_position(after) if after else 0
-    async with context.db.read() as connection:
-        return await store.history(connection, execution, size, position)
+    """A page of an execution's events of some types, oldest first; raises InvalidInput."""
+    return await context.loaders.history(window(asked, feed_position), types).load(execution.id)
 
 
-async def event_count(context: Context, execution: ExecutionRecord | None) -> int:
-    """How many events are kept: of an execution, or for None of the caller's feed."""
+async def event_count(
+    context: Context, execution: ExecutionRecord, types: frozenset[EventType] | None
+) -> int:
+    """How many events of some types are kept of an execution."""
+    return await context.loaders.event_count(types).load(execution.id)
+
+
+async def feed_count(context: Context, chosen: ExecutionEventFilter) -> int:
+    """How many events of a filter the caller's feed holds."""
     async with context.db.read() as connection:
-        if execution is not None:
-            return await store.count(connection, execution)
+        if chosen != EVERY_EVENT:
+            return await store.count_in_feed(connection, context.caller.owner, chosen)
         kept = await store.bounds(connection, context.caller.owner)
     return kept.head - kept.pruned_through
 
 
 async def feed_head(context: Context) -> int:
     """The last position of the caller's feed."""
-    async with context.db.read() as connection:
-        return (await store.bounds(connection, context.caller.owner)).head
+    return await context.loaders.feed_head.load(context.caller.owner) or 0
 
 
-async def execution_feed(context: Context, first: int | None, after: str | None) -> Page[Delivery]:
+async def execution_feed(context: Context, asked: Paging, chosen: ExecutionEventFilter) -> FeedPage:
     """A page of the caller's events, oldest first (without a cursor from the oldest kept).
 
     Raises Forbidden, InvalidInput and CursorExpired.
     """
     context.caller.require(READ_EXECUTIONS)
-    size, owner = page_size(first), context.caller.owner
+    filters.check_events(chosen)
+    wanted, owner = window(asked, feed_position), context.caller.owner
     async with context.db.read() as connection:
-        start = feed_position(after) if after else (await store.bounds(connection, owner)).pruned_through
-        found = await store.after(connection, owner, start, size + 1)
-    return cut(found, size, has_previous=after is not None)
+        # Read before the events: the page may end here without one.
+        kept = await store.bounds(connection, owner)
+        start = kept.pruned_through if wanted.after is None else wanted.after
+        through = min(start + SEARCHED_EVENTS, max(kept.head, start))
+        found = await store.after(connection, owner, start, wanted.size + 1, through=through, chosen=chosen)
+    page = wanted.cut(found)
+    if page.has_next:
+        return FeedPage(page, page.items[-1].event.position)
+    return FeedPage(replace(page, has_next=through < kept.head), through)
 
 
 async def event_execution(context: Context, event: EventRecord) -> ExecutionRecord:
@@ -98,38 +122,57 @@ async def watch_execution_events(
                 return
 
 
-async def watch_execution_feed(context: Context, after: str | None) -> AsyncGenerator[Delivery, None]:
-    """All of the caller's events after a cursor (none: from now on), without end; raises Forbidden."""
+async def watch_execution_feed(
+    context: Context, after: str | None, chosen: ExecutionEventFilter
+) -> AsyncGenerator[Delivery, None]:
+    """All of the caller's events of a filter after a cursor (none: from now on), without end.
+
+    Raises Forbidden, InvalidInput and CursorExpired.
+    """
     context.caller.require(READ_EXECUTIONS)
+    filters.check_events(chosen)
     position = feed_position(after) if after else None
     async with aclosing(context.services.hub.follow(context.caller.owner, position)) as batches:
-        async for delivery in _one_by_one(context, batches):
+        async for delivery in _one_by_one(context, batches, chosen):
             yield delivery
 
 
 async def watch_execution_updated(
     context: Context, chosen: ExecutionFilter
 ) -> AsyncGenerator[ExecutionRecord, None]:
-    """The newest state of each of the caller's executions that changes, without end; raises Forbidden.
+    """The newest state of each of the caller's executions that changes, without end.
 
     A slow reader is not given the states between; the last one that it is given is the newest.
+    Raises Forbidden and InvalidInput.
     """
     context.caller.require(READ_EXECUTIONS)
+    filters.check_executions(context.caller, chosen)
     async with aclosing(context.services.hub.follow(context.caller.owner)) as batches:
         async for batch in batches:
             newest = {delivery.execution.id: delivery.execution for delivery in batch}
+            names = await _workflow_names(context, newest.values()) if chosen.search else {}
             for changed in newest.values():
-                if chosen.matches(changed):
+                if chosen.matches(changed, names.get(changed.workflow_id, "")):
                     yield changed
 
 
+async def _workflow_names(context: Context, changed: Iterable[ExecutionRecord]) -> dict[UUID, str]:
+    ids = {execution.workflow_id for execution in changed}
+    found = await context.loaders.workflow.load_many(list(ids))
+    return {workflow.id: workflow.name for workflow in found if workflow is not None}
+
+
 async def _one_by_one(
-    context: Context, batches: AsyncGenerator[list[Delivery], None]
+    context: Context,
+    batches: AsyncGenerator[list[Delivery], None],
+    chosen: ExecutionEventFilter = EVERY_EVENT,
 ) -> AsyncGenerator[Delivery, None]:
     """The deliveries of the batches; those that happened since are observed once they were handed over."""
     began = datetime.now(UTC)
     async for batch in batches:
         for delivery in batch:
+            if not chosen.matches(delivery.event, delivery.execution):
+                continue
             yield delivery
             if delivery.event.recorded_at > began:
                 context.services.hub.observe(delivery)

@@ -1,12 +1,16 @@
 """Executions as they are."""
 
 from typing import Any
+from uuid import UUID
 
 from app.auth import READ_EXECUTIONS
 from app.errors import NotFound
-from app.paging import Page, newest_key, page_size
+from app.filters import ExecutionFilter
+from app.listings import ExecutionListing
+from app.paging import Page, Paging, window
 from app.records import ExecutionRecord, WorkflowRecord
 from app.store import executions as store
+from resolvers import filters
 from resolvers.context import Context, parse_id
 
 
@@ -17,18 +21,30 @@ async def execution(context: Context, id: str) -> ExecutionRecord:
         return await store.get(connection, context.caller, parse_id("execution", id))
 
 
-async def executions(context: Context, first: int | None, after: str | None) -> Page[ExecutionRecord]:
-    """A page of the caller's executions, newest first; raises InvalidInput."""
+async def executions(context: Context, listing: ExecutionListing, asked: Paging) -> Page[ExecutionRecord]:
+    """A page of the caller's executions; raises Forbidden and InvalidInput."""
     context.caller.require(READ_EXECUTIONS)
-    size, key = page_size(first), newest_key(after) if after else None
+    filters.check_executions(context.caller, listing.chosen)
+    wanted = window(asked, listing.binding.key)
     async with context.db.read() as connection:
-        return await store.newest(connection, context.caller, size, key)
+        return await store.page(connection, context.caller, listing, wanted)
 
 
-async def execution_count(context: Context) -> int:
-    """How many executions the caller's list has in all."""
-    async with context.db.read() as connection:
-        return await store.count(connection, context.caller)
+async def workflow_executions(
+    context: Context, workflow: WorkflowRecord, listing: ExecutionListing, asked: Paging
+) -> Page[ExecutionRecord]:
+    """A page of those executions of a list that are the workflow's; raises Forbidden and InvalidInput."""
+    context.caller.require(READ_EXECUTIONS)
+    filters.check_executions(context.caller, listing.chosen)
+    wanted = window(asked, listing.of_workflow(workflow.id).binding.key)
+    return await context.loaders.workflow_executions(listing, wanted).load(workflow.id)
+
+
+async def execution_count(context: Context, chosen: ExecutionFilter, workflow_id: UUID | None) -> int:
+    """How many of the caller's executions there are, of one workflow where it is given."""
+    if workflow_id is None:
+        return await context.loaders.execution_count.load(chosen)
+    return await context.loaders.workflow_execution_count(chosen).load(workflow_id)
 
 
 async def execution_workflow(context: Context, execution: ExecutionRecord) -> WorkflowRecord:

@@ -1,7 +1,7 @@
 """Loads that sibling fields share. They batch and never cache: a subscription lives long."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -9,24 +9,30 @@ from aiodataloader import DataLoader
 
 from app.auth import Caller
 from app.db import Connection, Database
-from app.filters import Period
-from app.records import ExecutionRecord, WorkflowRecord
+from app.filters import ExecutionFilter, Period
+from app.listings import ExecutionListing
+from app.paging import Key, Page, Window
+from app.records import EventRecord, ExecutionRecord, WorkflowRecord
 from app.stats import Stats, TimeBucket
-from app.store import executions, tallies, workflows
+from app.store import events, executions, tallies, workflows
 from app.store.tallies import Timeline
+from app.tables import EventType
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-Fetch = Callable[[Connection, Caller, Sequence[UUID]], Awaitable[dict[UUID, V]]]
+Fetch = Callable[[Connection, Caller, Sequence[K]], Awaitable[dict[K, V]]]
 
 
 class Loaders:
-    """The loaders of one operation, made when first asked; what the caller may not see loads None."""
+    """The loaders of one operation, made when first asked; what the caller may not see loads None.
+
+    A list of lists has a loader for each set of arguments: its lists are read together.
+    """
 
     def __init__(self, db: Database, caller: Caller) -> None:
         self._db = db
         self._caller = caller
-        self._stats: dict[Period, DataLoader[UUID, Stats | None]] = {}
-        self._timelines: dict[tuple[Period, TimeBucket], DataLoader[UUID, Timeline | None]] = {}
+        self._by_arguments: dict[Hashable, DataLoader[Any, Any]] = {}
 
     @cached_property
     def workflow(self) -> DataLoader[UUID, WorkflowRecord | None]:
@@ -44,24 +50,70 @@ class Loaders:
     def payloads(self) -> DataLoader[UUID, tuple[Any, Any] | None]:
         return self._loader(executions.payloads)
 
+    @cached_property
+    def feed_head(self) -> DataLoader[str, int | None]:
+        return self._loader(_heads)
+
+    @cached_property
+    def execution_count(self) -> DataLoader[ExecutionFilter, int]:
+        return self._loader(_counts)
+
+    def workflow_executions(
+        self, listing: ExecutionListing, window: Window[Key]
+    ) -> DataLoader[UUID, Page[ExecutionRecord]]:
+        """Of each workflow, that page of its executions."""
+        return self._with(executions.pages, listing, window)
+
+    def workflow_execution_count(self, chosen: ExecutionFilter) -> DataLoader[UUID, int]:
+        """Of each workflow, how many of its executions are chosen."""
+        return self._with(executions.counts_by_workflow, chosen)
+
+    def history(
+        self, window: Window[int], types: frozenset[EventType] | None
+    ) -> DataLoader[UUID, Page[EventRecord]]:
+        """Of each execution, that page of its events."""
+        return self._with(events.histories, window, types)
+
+    def event_count(self, types: frozenset[EventType] | None) -> DataLoader[UUID, int]:
+        """Of each execution, how many events of these types are kept."""
+        return self._with(events.counts, types)
+
     def stats(self, created: Period) -> DataLoader[UUID, Stats | None]:
         """The stats of workflows, over the executions created in one period."""
-        if created not in self._stats:
-            self._stats[created] = self._loader(partial(tallies.stats_by_workflow, created=created))
-        return self._stats[created]
+        return self._with(tallies.stats_by_workflow, created)
 
     def timeline(self, created: Period, bucket: TimeBucket) -> DataLoader[UUID, Timeline | None]:
         """The timelines of workflows, over the executions created in one period."""
-        key = created, bucket
-        if key not in self._timelines:
-            fetch = partial(tallies.timelines_by_workflow, created=created, bucket=bucket)
-            self._timelines[key] = self._loader(fetch)
-        return self._timelines[key]
+        return self._with(tallies.timelines_by_workflow, created, bucket)
 
-    def _loader(self, fetch: Fetch[V]) -> DataLoader[UUID, V | None]:
-        async def load(ids: list[UUID]) -> list[V | None]:
+    def _with(self, fetch: Callable[..., Any], *arguments: Hashable) -> DataLoader[Any, Any]:
+        key = (fetch, *arguments)
+        if key not in self._by_arguments:
+            self._by_arguments[key] = self._loader(
+                lambda connection, caller, ids: fetch(connection, caller, ids, *arguments)
+            )
+        return self._by_arguments[key]
+
+    def _loader(self, fetch: Fetch[K, V]) -> DataLoader[K, Any]:
+        async def load(ids: list[K]) -> list[V | None]:
             async with self._db.read() as connection:
                 found = await fetch(connection, self._caller, ids)
             return [found.get(id) for id in ids]
 
         return DataLoader(load, cache=False, max_batch_size=100)
+
+
+async def _heads(connection: Connection, _: Caller, owners: Sequence[str]) -> dict[str, int]:
+    return await events.heads(connection, list(set(owners)))
+
+
+async def _counts(
+    connection: Connection, caller: Caller, filters: Sequence[ExecutionFilter]
+) -> dict[ExecutionFilter, int]:
+    return {chosen: await _count(connection, caller, chosen) for chosen in set(filters)}
+
+
+async def _count(connection: Connection, caller: Caller, chosen: ExecutionFilter) -> int:
+    if chosen.is_tallied:
+        return await tallies.total(connection, caller, chosen.workflow_ids, chosen.statuses)
+    return await executions.count(connection, caller, chosen)

@@ -6,9 +6,11 @@ from typing import Any
 
 from app import inputs
 from app.auth import READ_WORKFLOWS, WRITE_WORKFLOWS
-from app.paging import Page, newest_key, page_size
+from app.listings import WorkflowListing
+from app.paging import Page, Paging, window
 from app.records import WorkflowRecord
 from app.store import workflows as store
+from resolvers import filters
 from resolvers.context import Context, parse_id
 
 
@@ -19,20 +21,19 @@ async def workflow(context: Context, id: str) -> WorkflowRecord:
         return await store.get(connection, context.caller, parse_id("workflow", id))
 
 
-async def workflows(
-    context: Context, first: int | None, after: str | None, *, include_archived: bool
-) -> Page[WorkflowRecord]:
-    """A page of the caller's workflows, newest first; raises InvalidInput."""
+async def workflows(context: Context, listing: WorkflowListing, asked: Paging) -> Page[WorkflowRecord]:
+    """A page of the caller's workflows; raises Forbidden and InvalidInput."""
     context.caller.require(READ_WORKFLOWS)
-    size, key = page_size(first), newest_key(after) if after else None
+    inputs.check(filters.search("/search", listing.search))
+    wanted = window(asked, listing.binding.key)
     async with context.db.read() as connection:
-        return await store.newest(connection, context.caller, size, key, archived=include_archived)
+        return await store.page(connection, context.caller, listing, wanted)
 
 
-async def workflow_count(context: Context, *, include_archived: bool) -> int:
+async def workflow_count(context: Context, listing: WorkflowListing) -> int:
     """How many workflows the caller's list has in all."""
     async with context.db.read() as connection:
-        return await store.count(connection, context.caller, archived=include_archived)
+        return await store.count(connection, context.caller, listing)
 
 
 async def input_schema(context: Context, workflow: WorkflowRecord) -> Any:

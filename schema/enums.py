@@ -7,6 +7,7 @@ from typing import TypeVar
 import strawberry
 
 from app.errors import ErrorCode
+from app.listings import ExecutionOrderField, OrderDirection, WorkflowOrderField
 from app.stats import TimeBucket
 from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
 
@@ -99,6 +100,35 @@ publish(
     {
         TimeBucket.HOUR: "An hour: at most 1,000 of them, some 41 days.",
         TimeBucket.DAY: "A day, from midnight to midnight in UTC: at most 1,000 of them.",
+    },
+)
+publish(
+    OrderDirection,
+    "OrderDirection",
+    "Which end of an order comes first.",
+    {
+        OrderDirection.ASC: "The earliest, or A.",
+        OrderDirection.DESC: "The latest, or Z.",
+    },
+)
+publish(
+    ExecutionOrderField,
+    "ExecutionOrderField",
+    "What executions can be ordered by. A time that has not come yet counts as later than all that have.",
+    {
+        ExecutionOrderField.CREATED_AT: "When it was accepted here.",
+        ExecutionOrderField.STARTED_AT: "When Temporal started it.",
+        ExecutionOrderField.COMPLETED_AT: "When it ended, in whatever way.",
+        ExecutionOrderField.UPDATED_AT: "When its last event was recorded.",
+    },
+)
+publish(
+    WorkflowOrderField,
+    "WorkflowOrderField",
+    "What workflows can be ordered by.",
+    {
+        WorkflowOrderField.CREATED_AT: "When it was registered.",
+        WorkflowOrderField.NAME: "Its name, as the database sorts texts.",
     },
 )
 publish(

@@ -1,4 +1,4 @@
-"""The inputs of mutations."""
+"""The inputs of mutations, and what lists are asked for with."""
 
 from datetime import datetime
 from typing import Any
@@ -6,9 +6,16 @@ from uuid import UUID
 
 import strawberry
 
-from app.filters import ExecutionFilter, Period, StatsFilter
+from app.filters import EVERY_EXECUTION, ExecutionEventFilter, ExecutionFilter, Period, StatsFilter
 from app.inputs import Label
-from app.tables import ExecutionStatus
+from app.listings import (
+    ExecutionListing,
+    ExecutionOrderField,
+    OrderDirection,
+    WorkflowListing,
+    WorkflowOrderField,
+)
+from app.tables import EventType, ExecutionStatus
 from resolvers.context import parse_id
 from schema.scalars import JSON
 
@@ -204,19 +211,37 @@ class DateTimeRange:
         return Period(self.from_, self.to)
 
 
-@strawberry.input(name="ExecutionFilter", description="Which executions: every part that is given must hold.")
+@strawberry.input(
+    name="ExecutionFilter",
+    description="Which executions: every part that is given must hold; null is not given.",
+)
 class ExecutionFilterInput:
     workflow_id: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="Of any of these workflows."
+        default=None, description="Of any of these workflows, 100 at most; an empty list matches nothing."
     )
     status: list[ExecutionStatus] | None = strawberry.field(
-        default=None, description="Of any of these statuses."
+        default=None, description="Of any of these statuses; an empty list matches nothing."
     )
     created_at: DateTimeRange | None = strawberry.field(
         default=None, description="Accepted in this time span."
     )
     completed_at: DateTimeRange | None = strawberry.field(
-        default=None, description="Ended in this time span."
+        default=None,
+        description="Ended in this time span; what has not ended matches a span only if both sides are open.",
+    )
+    labels: list[LabelInput] | None = strawberry.field(
+        default=None,
+        description=(
+            "With each of these labels, 100 at most; an empty list matches all, one key twice nothing."
+        ),
+    )
+    search: str | None = strawberry.field(
+        default=None,
+        description=(
+            "With this text in the workflow's name, in `temporalWorkflowId`, or in a label's key or value, "
+            "upper case or lower: 1 to 255 characters, blanks around it left out. Fewer than three take "
+            "longer, and an admin's list does not take them."
+        ),
     )
 
     def filter(self) -> ExecutionFilter:
@@ -225,7 +250,65 @@ class ExecutionFilterInput:
             statuses=None if self.status is None else frozenset(self.status),
             created=_period(self.created_at),
             completed=_period(self.completed_at),
+            labels=frozenset(label_pairs(self.labels) or ()),
+            search=trimmed(self.search),
         )
+
+
+@strawberry.input(
+    name="ExecutionEventFilter",
+    description="Which events: every part that is given must hold; null is not given.",
+)
+class ExecutionEventFilterInput:
+    workflow_id: list[strawberry.ID] | None = strawberry.field(
+        default=None,
+        description="Of executions of any of these workflows, 100 at most; an empty list matches nothing.",
+    )
+    status: list[ExecutionStatus] | None = strawberry.field(
+        default=None,
+        description="With any of these statuses after the event; an empty list matches nothing.",
+    )
+    types: list[EventType] | None = strawberry.field(
+        default=None, description="Of any of these types; an empty list matches nothing."
+    )
+    labels: list[LabelInput] | None = strawberry.field(
+        default=None,
+        description="Of executions with each of these labels, 100 at most; an empty list matches all.",
+    )
+
+    def filter(self) -> ExecutionEventFilter:
+        return ExecutionEventFilter(
+            workflow_ids=_ids(self.workflow_id),
+            statuses=None if self.status is None else frozenset(self.status),
+            types=None if self.types is None else frozenset(self.types),
+            labels=frozenset(label_pairs(self.labels) or ()),
+        )
+
+
+@strawberry.input(
+    name="ExecutionOrder",
+    description="The order of executions; those with the same time are in the order of their ids.",
+)
+class ExecutionOrderInput:
+    field: ExecutionOrderField = strawberry.field(
+        default=ExecutionOrderField.CREATED_AT, description="By which time."
+    )
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first: the newest by default."
+    )
+
+
+@strawberry.input(
+    name="WorkflowOrder",
+    description="The order of workflows; those that are equal in it are in the order of their ids.",
+)
+class WorkflowOrderInput:
+    field: WorkflowOrderField = strawberry.field(
+        default=WorkflowOrderField.CREATED_AT, description="By what."
+    )
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first: the newest, or Z, by default."
+    )
 
 
 @strawberry.input(
@@ -252,6 +335,29 @@ def given(**values: Any) -> dict[str, Any]:
 def label_pairs(labels: list[LabelInput] | None) -> list[Label] | None:
     """The labels as the resolvers take them."""
     return None if labels is None else [(label.key, label.value) for label in labels]
+
+
+def execution_listing(
+    filter: ExecutionFilterInput | None, order_by: ExecutionOrderInput | None
+) -> ExecutionListing:
+    """The list of executions that these arguments ask for."""
+    order = order_by or ExecutionOrderInput()
+    return ExecutionListing(
+        EVERY_EXECUTION if filter is None else filter.filter(), order.field, order.direction
+    )
+
+
+def workflow_listing(
+    search: str | None, include_archived: bool | None, order_by: WorkflowOrderInput | None
+) -> WorkflowListing:
+    """The list of workflows that these arguments ask for."""
+    order = order_by or WorkflowOrderInput()
+    return WorkflowListing(trimmed(search), bool(include_archived), order.field, order.direction)
+
+
+def trimmed(text: str | None) -> str | None:
+    """The text without blanks around it."""
+    return None if text is None else text.strip()
 
 
 def _ids(ids: list[strawberry.ID] | None) -> frozenset[UUID] | None:

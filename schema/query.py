@@ -4,29 +4,39 @@ from typing import Annotated
 
 import strawberry
 
-from app.filters import StatsFilter
+from app.filters import EVERY_EVENT, StatsFilter
+from app.paging import Paging
 from app.records import EventRecord, ExecutionRecord, WorkflowRecord
 from resolvers import events, executions, stats, viewer, workflows
 from resolvers.viewer import NodeRecord
-from schema.info import Info, selects
-from schema.types import (
+from schema.arguments import (
     After,
+    Before,
+    EventFilter,
+    FeedAfter,
+    Filter,
+    First,
+    IncludeArchived,
+    Last,
+    OrderBy,
+    PageNumber,
+    Search,
+    StatsOf,
+    WorkflowOrderBy,
+)
+from schema.info import Info, selects
+from schema.inputs import execution_listing, workflow_listing
+from schema.types import (
     Execution,
     ExecutionConnection,
     ExecutionEvent,
     ExecutionEventConnection,
     ExecutionStats,
-    First,
     Node,
-    StatsOf,
     Viewer,
     Workflow,
     WorkflowConnection,
 )
-
-IncludeArchived = Annotated[
-    bool | None, strawberry.argument(description="Whether archived workflows are listed too.")
-]
 
 
 @strawberry.type(description="What can be read. Everything needs a token; each user sees their own.")
@@ -49,17 +59,22 @@ class Query:
     ) -> Workflow | None:
         return Workflow.of(await workflows.workflow(info.context, id))
 
-    @strawberry.field(description="The caller's workflows, newest first.")
+    @strawberry.field(description="The caller's workflows, newest first by default.")
     async def workflows(
         self,
         info: Info,
+        *,
         first: First = None,
         after: After = None,
+        last: Last = None,
+        before: Before = None,
+        search: Search = None,
         include_archived: IncludeArchived = False,
+        order_by: WorkflowOrderBy = None,
     ) -> WorkflowConnection:
-        archived = bool(include_archived)
-        page = await workflows.workflows(info.context, first, after, include_archived=archived)
-        return WorkflowConnection.of(page, archived=archived)
+        listing = workflow_listing(search, include_archived, order_by)
+        page = await workflows.workflows(info.context, listing, Paging(first, after, last, before))
+        return WorkflowConnection.of(page, listing)
 
     @strawberry.field(description="One execution. Fails with NOT_FOUND, or FORBIDDEN for another owner's.")
     async def execution(
@@ -67,19 +82,49 @@ class Query:
     ) -> Execution | None:
         return Execution.of(await executions.execution(info.context, id))
 
-    @strawberry.field(description="The caller's executions, newest first.")
-    async def executions(self, info: Info, first: First = None, after: After = None) -> ExecutionConnection:
+    @strawberry.field(
+        description=(
+            "The caller's executions, newest first by default. Cursors belong to one order and one filter: "
+            "another list refuses them. Going through a list by cursor shows every row that was there at the "
+            "beginning once, whatever is added meanwhile; where the order is by a time that is still to come "
+            "or to change, a row that gets it moves."
+        )
+    )
+    async def executions(
+        self,
+        info: Info,
+        *,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        page: PageNumber = None,
+        filter: Filter = None,
+        order_by: OrderBy = None,
+    ) -> ExecutionConnection:
+        asked = Paging(first, after, last, before, page)
+        listing = execution_listing(filter, order_by)
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
-        return ExecutionConnection.of(await executions.executions(info.context, first, after), position)
+        found = await executions.executions(info.context, listing, asked)
+        return ExecutionConnection.of(found, listing, asked.size, position)
 
     @strawberry.field(
-        description="The events that the subscription delivers, oldest first, for catching up by plain query."
+        description=(
+            "The events that the subscription delivers, oldest first, for catching up by plain query: "
+            "without a cursor from the oldest that is kept."
+        )
     )
     async def execution_feed(
-        self, info: Info, first: First = None, after: After = None
+        self,
+        info: Info,
+        first: First = None,
+        after: FeedAfter = None,
+        filter: EventFilter = None,
     ) -> ExecutionEventConnection:
-        return ExecutionEventConnection.of_feed(await events.execution_feed(info.context, first, after))
+        chosen = EVERY_EVENT if filter is None else filter.filter()
+        found = await events.execution_feed(info.context, Paging(first, after), chosen)
+        return ExecutionEventConnection.of_feed(found, chosen)
 
     @strawberry.field(
         description="Counts of the caller's executions, an admin's of everybody's: as quick for millions."

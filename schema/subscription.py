@@ -6,11 +6,11 @@ from typing import Annotated
 
 import strawberry
 
-from app.filters import ExecutionFilter, StatsFilter
+from app.filters import EVERY_EVENT, EVERY_EXECUTION, StatsFilter
 from resolvers import events, stats
+from schema.arguments import EventFilter, FeedAfter, Filter, StatsOf
 from schema.info import Info
-from schema.inputs import ExecutionFilterInput
-from schema.types import Execution, ExecutionEvent, ExecutionStats, StatsOf
+from schema.types import Execution, ExecutionEvent, ExecutionStats
 
 ExecutionId = Annotated[strawberry.ID, strawberry.argument(description="The execution to watch.")]
 
@@ -29,9 +29,7 @@ class Subscription:
         self,
         info: Info,
         execution_id: ExecutionId,
-        after: Annotated[
-            str | None, strawberry.argument(description="A cursor of the feed: only events behind it.")
-        ] = None,
+        after: FeedAfter = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
         async with aclosing(events.watch_execution_events(info.context, execution_id, after)) as deliveries:
             async for delivery in deliveries:
@@ -46,11 +44,11 @@ class Subscription:
     async def execution_feed(
         self,
         info: Info,
-        after: Annotated[
-            str | None, strawberry.argument(description="A cursor of the feed: only events behind it.")
-        ] = None,
+        after: FeedAfter = None,
+        filter: EventFilter = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
-        async with aclosing(events.watch_execution_feed(info.context, after)) as deliveries:
+        chosen = EVERY_EVENT if filter is None else filter.filter()
+        async with aclosing(events.watch_execution_feed(info.context, after, chosen)) as deliveries:
             async for delivery in deliveries:
                 yield ExecutionEvent.delivered(delivery)
 
@@ -63,11 +61,9 @@ class Subscription:
     async def execution_updated(
         self,
         info: Info,
-        filter: Annotated[
-            ExecutionFilterInput | None, strawberry.argument(description="Only executions that match.")
-        ] = None,
+        filter: Filter = None,
     ) -> AsyncGenerator[Execution, None]:
-        chosen = ExecutionFilter() if filter is None else filter.filter()
+        chosen = EVERY_EXECUTION if filter is None else filter.filter()
         async with aclosing(events.watch_execution_updated(info.context, chosen)) as changes:
             async for changed in changes:
                 yield Execution.of(changed)

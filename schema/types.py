@@ -1,32 +1,36 @@
 """The object types. Each field's body is one call to a resolver."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, cast
+from uuid import UUID
 
 import strawberry
 
 from app.auth import Caller
-from app.filters import Period, StatsFilter
-from app.paging import NewestKey, Page, feed_cursor, newest_cursor
+from app.filters import ExecutionEventFilter, Period, StatsFilter
+from app.listings import ExecutionListing, WorkflowListing
+from app.paging import Page, Paging, feed_cursor
 from app.records import Delivery, EventRecord, ExecutionRecord, WorkflowRecord
 from app.stats import Span, Stats, TimeBucket
 from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
 from resolvers import control, events, executions, stats, workflows
-from schema.info import Info
-from schema.inputs import DateTimeRange, ExecutionStatsFilterInput
+from resolvers.events import FeedPage
+from schema.arguments import (
+    After,
+    Before,
+    CreatedAt,
+    EventTypes,
+    Filter,
+    First,
+    Last,
+    OrderBy,
+    PageNumber,
+)
+from schema.info import Info, selects
+from schema.inputs import execution_listing
 from schema.scalars import JSON
-
-First = Annotated[
-    int | None, strawberry.argument(description="How many at most: 10 by default, 100 at most.")
-]
-After = Annotated[
-    str | None,
-    strawberry.argument(description="A cursor of the same list: only what follows it is returned."),
-]
-StatsOf = Annotated[
-    ExecutionStatsFilterInput | None, strawberry.argument(description="Only executions that match.")
-]
 
 
 @strawberry.interface(description="An object with an id of its own; `node(id)` finds it.")
@@ -42,7 +46,10 @@ class PageInfo:
         description="Cursor of the first item; null on an empty page."
     )
     end_cursor: str | None = strawberry.field(
-        description="Cursor of the last item: `after` for the next page; null on an empty page."
+        description=(
+            "Cursor of the last item: `after` for the next page; null on an empty page, but for a feed's, "
+            "which always says up to where it was read."
+        )
     )
 
     @classmethod
@@ -98,13 +105,34 @@ class Workflow(Node):
     async def stats(
         self,
         info: Info,
-        created_at: Annotated[
-            DateTimeRange | None, strawberry.argument(description="Only those created in this time span.")
-        ] = None,
+        created_at: CreatedAt = None,
     ) -> "ExecutionStats":
         created = Period() if created_at is None else created_at.period()
         found = await stats.workflow_stats(info.context, self.record, created)
         return ExecutionStats.of(found, StatsFilter(created=created), self.record)
+
+    @strawberry.field(
+        description="Its executions, newest first by default. Needs the scope `executions:read`."
+    )
+    async def executions(
+        self,
+        info: Info,
+        *,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        page: PageNumber = None,
+        filter: Filter = None,
+        order_by: OrderBy = None,
+    ) -> "ExecutionConnection":
+        asked = Paging(first, after, last, before, page)
+        listing = execution_listing(filter, order_by)
+        # Read before the page: what happens in between is then told twice, not never.
+        position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
+        found = await executions.workflow_executions(info.context, self.record, listing, asked)
+        own = listing.of_workflow(self.record.id)
+        return ExecutionConnection.of(found, own, asked.size, position, self.record.id)
 
     @classmethod
     def of(cls, record: WorkflowRecord) -> Self:
@@ -130,21 +158,21 @@ class WorkflowEdge:
 
 @strawberry.type(description="A page of workflows.")
 class WorkflowConnection:
-    archived: strawberry.Private[bool]
+    listing: strawberry.Private[WorkflowListing]
     edges: list[WorkflowEdge] = strawberry.field(description="The page's workflows, each with its cursor.")
     nodes: list[Workflow] = strawberry.field(description="The page's workflows.")
     page_info: PageInfo = strawberry.field(description="Where the page stands.")
 
     @strawberry.field(description="How many the list has in all; counted only when selected.")
     async def total_count(self, info: Info) -> int:
-        return await workflows.workflow_count(info.context, include_archived=self.archived)
+        return await workflows.workflow_count(info.context, self.listing)
 
     @classmethod
-    def of(cls, page: Page[WorkflowRecord], *, archived: bool) -> Self:
-        nodes = [Workflow.of(record) for record in page.items]
-        cursors = [newest_cursor(NewestKey(record.created_at, record.id)) for record in page.items]
+    def of(cls, page: Page[WorkflowRecord], listing: WorkflowListing) -> Self:
+        nodes, binding = [Workflow.of(record) for record in page.items], listing.binding
+        cursors = [binding.cursor(listing.key(record)) for record in page.items]
         edges = [WorkflowEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
-        return cls(archived=archived, edges=edges, nodes=nodes, page_info=PageInfo.of(page, cursors))
+        return cls(listing=listing, edges=edges, nodes=nodes, page_info=PageInfo.of(page, cursors))
 
 
 @strawberry.type(description="Why an execution failed.")
@@ -230,12 +258,25 @@ class Execution(Node):
     def allowed_actions(self, info: Info) -> list[ExecutionAction]:
         return list(control.allowed_actions(info.context, self.record))
 
-    @strawberry.field(description="Its events, oldest first: the same that the subscriptions deliver.")
+    @strawberry.field(
+        description=(
+            "Its events, oldest first: the same that the subscriptions deliver, with the same cursors."
+        )
+    )
     async def history(
-        self, info: Info, first: First = None, after: After = None
+        self,
+        info: Info,
+        *,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        types: EventTypes = None,
     ) -> "ExecutionEventConnection":
-        page = await events.history(info.context, self.record, first, after)
-        return ExecutionEventConnection.of(page, self.record)
+        chosen = None if types is None else frozenset(types)
+        asked = Paging(first, after, last, before)
+        page = await events.history(info.context, self.record, asked, chosen)
+        return ExecutionEventConnection.of_history(page, History(self.record, chosen))
 
     @classmethod
     def of(cls, record: ExecutionRecord) -> Self:
@@ -264,6 +305,9 @@ class ExecutionEdge:
 
 @strawberry.type(description="A page of executions.")
 class ExecutionConnection:
+    listing: strawberry.Private[ExecutionListing]
+    size: strawberry.Private[int]
+    workflow_id: strawberry.Private[UUID | None]
     feed_cursor: str = strawberry.field(
         description=(
             "The feed's position read before the page was: subscribe with `after: feedCursor` "
@@ -276,14 +320,31 @@ class ExecutionConnection:
 
     @strawberry.field(description="How many the list has in all; counted only when selected.")
     async def total_count(self, info: Info) -> int:
-        return await executions.execution_count(info.context)
+        return await executions.execution_count(info.context, self.listing.chosen, self.workflow_id)
+
+    @strawberry.field(
+        description="How many pages of this size the list has: `totalCount` over the size, rounded up."
+    )
+    async def page_count(self, info: Info) -> int:
+        total = await executions.execution_count(info.context, self.listing.chosen, self.workflow_id)
+        return -(-total // self.size)
 
     @classmethod
-    def of(cls, page: Page[ExecutionRecord], feed_position: int) -> Self:
-        nodes = [Execution.of(record) for record in page.items]
-        cursors = [newest_cursor(NewestKey(record.created_at, record.id)) for record in page.items]
+    def of(
+        cls,
+        page: Page[ExecutionRecord],
+        listing: ExecutionListing,
+        size: int,
+        feed_position: int,
+        workflow_id: UUID | None = None,
+    ) -> Self:
+        nodes, binding = [Execution.of(record) for record in page.items], listing.binding
+        cursors = [binding.cursor(listing.key(record)) for record in page.items]
         edges = [ExecutionEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
         return cls(
+            listing=listing,
+            size=size,
+            workflow_id=workflow_id,
             feed_cursor=feed_cursor(feed_position),
             edges=edges,
             nodes=nodes,
@@ -343,34 +404,50 @@ class ExecutionEventEdge:
     node: ExecutionEvent = strawberry.field(description="The event.")
 
 
+@dataclass(frozen=True)
+class History:
+    """The list of one execution's events."""
+
+    execution: ExecutionRecord
+    types: frozenset[EventType] | None
+
+
 @strawberry.type(description="A page of events.")
 class ExecutionEventConnection:
-    execution: strawberry.Private[ExecutionRecord | None]
+    source: strawberry.Private[History | ExecutionEventFilter]
     edges: list[ExecutionEventEdge] = strawberry.field(description="The page's events, each with its cursor.")
     nodes: list[ExecutionEvent] = strawberry.field(description="The page's events.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+    page_info: PageInfo = strawberry.field(
+        description=(
+            "Where the page stands. A feed is read a bounded way for each page: with a filter, a page may "
+            "have fewer events than asked for, or none, and `endCursor` still leads on to the next."
+        )
+    )
 
     @strawberry.field(description="How many the list has in all; counted only when selected.")
     async def total_count(self, info: Info) -> int:
-        return await events.event_count(info.context, self.execution)
+        match self.source:
+            case History(execution, types):
+                return await events.event_count(info.context, execution, types)
+            case chosen:
+                return await events.feed_count(info.context, chosen)
 
     @classmethod
-    def of(cls, page: Page[EventRecord], execution: ExecutionRecord) -> Self:
-        return cls._of(page, [ExecutionEvent.of(record) for record in page.items], execution)
+    def of_history(cls, page: Page[EventRecord], source: History) -> Self:
+        nodes = [ExecutionEvent.of(record) for record in page.items]
+        page_info = PageInfo.of(page, [node.cursor for node in nodes])
+        return cls(source=source, edges=_edges(nodes), nodes=nodes, page_info=page_info)
 
     @classmethod
-    def of_feed(cls, page: Page[Delivery]) -> Self:
-        return cls._of(page, [ExecutionEvent.delivered(delivery) for delivery in page.items], None)
+    def of_feed(cls, found: FeedPage, source: ExecutionEventFilter) -> Self:
+        nodes = [ExecutionEvent.delivered(delivery) for delivery in found.page.items]
+        page_info = PageInfo.of(found.page, [node.cursor for node in nodes])
+        page_info.end_cursor = feed_cursor(found.position)
+        return cls(source=source, edges=_edges(nodes), nodes=nodes, page_info=page_info)
 
-    @classmethod
-    def _of(cls, page: Page[Any], nodes: list[ExecutionEvent], execution: ExecutionRecord | None) -> Self:
-        edges = [ExecutionEventEdge(cursor=node.cursor, node=node) for node in nodes]
-        return cls(
-            execution=execution,
-            edges=edges,
-            nodes=nodes,
-            page_info=PageInfo.of(page, [node.cursor for node in nodes]),
-        )
+
+def _edges(nodes: list[ExecutionEvent]) -> list[ExecutionEventEdge]:
+    return [ExecutionEventEdge(cursor=node.cursor, node=node) for node in nodes]
 
 
 @strawberry.type(description="How many executions have a status.")

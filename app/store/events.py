@@ -7,18 +7,33 @@ from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import col
 
+from app.auth import Caller
 from app.db import Transaction
 from app.errors import CursorExpired
-from app.paging import Page, cut
+from app.filters import EVERY_EVENT, ExecutionEventFilter
+from app.paging import Page, Window
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord
-from app.store import executions, tallies
-from app.tables import Execution, ExecutionEvent, ExecutionStatus, Feed
+from app.store import executions, keyset, narrowing, tallies
+from app.store.keyset import Order, Rows
+from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus, Feed
 from app.transitions import OPEN, TERMINAL
 
 COLUMNS: Sequence[Any] = [
@@ -36,12 +51,20 @@ COLUMNS: Sequence[Any] = [
 ]
 
 
+_BY_POSITION = Order(col(ExecutionEvent.position), descending=False)
+
+
 @dataclass(frozen=True)
 class Bounds:
     """A feed holds the positions above `pruned_through`, up to `head`; both are 0 before the first event."""
 
     pruned_through: int
     head: int
+
+
+def visible(caller: Caller) -> ColumnElement[bool]:
+    """The events that the caller may see."""
+    return true() if caller.is_admin else col(ExecutionEvent.owner_id) == caller.owner
 
 
 async def append(
@@ -73,10 +96,25 @@ async def bounds(connection: AsyncConnection, owner: str) -> Bounds:
     return Bounds(0, 0) if row is None else Bounds(*row)
 
 
-async def count(connection: AsyncConnection, execution: ExecutionRecord) -> int:
-    """How many of an execution's events are kept."""
-    query = select(func.count()).where(col(ExecutionEvent.execution_id) == execution.id)
-    return (await connection.execute(query)).scalar_one()
+async def counts(
+    connection: AsyncConnection,
+    caller: Caller,
+    execution_ids: Sequence[UUID],
+    types: frozenset[EventType] | None,
+) -> dict[UUID, int]:
+    """How many events of some types are kept of each of several executions."""
+    execution = col(ExecutionEvent.execution_id)
+    query = select(execution, func.count()).where(visible(caller), execution.in_(set(execution_ids)))
+    rows = await connection.execute(query.where(*narrowing.of_types(types)).group_by(execution))
+    found = {row[0]: row[1] for row in rows}
+    return {id: found.get(id, 0) for id in execution_ids}
+
+
+async def count_in_feed(connection: AsyncConnection, owner: str, chosen: ExecutionEventFilter) -> int:
+    """How many events of a filter an owner's feed holds."""
+    query = select(func.count()).select_from(ExecutionEvent).where(col(ExecutionEvent.owner_id) == owner)
+    narrowed = _with_executions(query).where(*narrowing.of_events(chosen))
+    return int((await connection.execute(narrowed)).scalar_one())
 
 
 async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, int]:
@@ -86,20 +124,28 @@ async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str,
 
 
 async def after(
-    connection: AsyncConnection, owner: str, position: int, limit: int, execution_id: UUID | None = None
+    connection: AsyncConnection,
+    owner: str,
+    position: int,
+    limit: int,
+    execution_id: UUID | None = None,
+    *,
+    through: int | None = None,
+    chosen: ExecutionEventFilter = EVERY_EVENT,
 ) -> list[Delivery]:
-    """An owner's events behind a position, oldest first, of one execution where it is given.
+    """An owner's events behind a position and up to another, oldest first, as far as they are chosen.
 
-    Raises CursorExpired where some of them are pruned.
+    Of one execution where it is given. Raises CursorExpired where some of them are pruned.
     """
-    query = (
-        select(*COLUMNS, *executions.COLUMNS)
-        .join(Execution, col(Execution.id) == col(ExecutionEvent.execution_id))
-        .where(col(ExecutionEvent.owner_id) == owner, col(ExecutionEvent.position) > position)
+    place = col(ExecutionEvent.position)
+    query = _with_executions(select(*COLUMNS, *executions.COLUMNS)).where(
+        col(ExecutionEvent.owner_id) == owner, place > position, *narrowing.of_events(chosen)
     )
+    if through is not None:
+        query = query.where(place <= through)
     if execution_id is not None:
         query = query.where(col(ExecutionEvent.execution_id) == execution_id)
-    rows = (await connection.execute(query.order_by(col(ExecutionEvent.position)).limit(limit))).all()
+    rows = (await connection.execute(query.order_by(place).limit(limit))).all()
     # Asked last: what was pruned while the events were read shows.
     kept = await bounds(connection, owner)
     if position < kept.pruned_through:
@@ -142,18 +188,23 @@ async def owners_with_events_before(connection: AsyncConnection, before: datetim
     return list((await connection.execute(query)).scalars())
 
 
-async def history(
-    connection: AsyncConnection, execution: ExecutionRecord, size: int, position: int
-) -> Page[EventRecord]:
-    """A page of one execution's events behind a feed position, oldest first."""
-    query = (
-        select(*COLUMNS)
-        .where(col(ExecutionEvent.execution_id) == execution.id, col(ExecutionEvent.position) > position)
-        .order_by(col(ExecutionEvent.position))
-        .limit(size + 1)
+async def histories(
+    connection: AsyncConnection,
+    caller: Caller,
+    execution_ids: Sequence[UUID],
+    window: Window[int],
+    types: frozenset[EventType] | None,
+) -> dict[UUID, Page[EventRecord]]:
+    """The same page of the events of each of several executions, by feed position, oldest first."""
+    wanted = keyset.values(set(execution_ids), Uuid())
+    query = _BY_POSITION.window_of_each(
+        select(*COLUMNS).where(visible(caller), *narrowing.of_types(types)),
+        wanted,
+        col(ExecutionEvent.execution_id),
+        window,
     )
-    rows = (await connection.execute(query)).all()
-    return cut([EventRecord(*row) for row in rows], size, has_previous=position > 0)
+    rows = [EventRecord(*row) for row in await connection.execute(query)]
+    return keyset.pages(execution_ids, rows, "execution_id", window)
 
 
 async def get(connection: AsyncConnection, execution: ExecutionRecord, version: int) -> EventRecord | None:
@@ -179,6 +230,10 @@ async def last_position(connection: AsyncConnection, execution_id: UUID) -> int:
         col(ExecutionEvent.execution_id) == execution_id
     )
     return (await connection.execute(query)).scalar_one() or 0
+
+
+def _with_executions(query: Rows) -> Rows:
+    return query.join(Execution, col(Execution.id) == col(ExecutionEvent.execution_id))
 
 
 def _until_terminal(status: ExecutionStatus, drafts: Sequence[Draft]) -> list[Draft]:

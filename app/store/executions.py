@@ -1,10 +1,12 @@
 """Executions in Postgres. They change only through `events.append`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, true, tuple_
+from sqlalchemy import Boolean, ColumnElement, Row, String, Uuid, func, insert, literal_column, select
+from sqlalchemy import DateTime as Timestamp
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -12,9 +14,12 @@ from app.auth import Caller
 from app.db import Transaction
 from app.errors import Forbidden, NotFound
 from app.filters import ExecutionFilter
-from app.paging import NewestKey, Page, cut
+from app.listings import ExecutionListing, ExecutionOrderField, OrderDirection
+from app.paging import Key, Page, Window
 from app.records import ExecutionRecord
-from app.tables import Execution, ExecutionStatus
+from app.store import keyset, narrowing, workflows
+from app.store.keyset import Order, Rows
+from app.tables import LAST_STARTED, RECORDED, Execution, ExecutionStatus
 
 COLUMNS: Sequence[Any] = [
     col(Execution.id),
@@ -35,9 +40,18 @@ COLUMNS: Sequence[Any] = [
 ]
 
 
+_VALUES: Mapping[ExecutionOrderField, Any] = {
+    ExecutionOrderField.CREATED_AT: col(Execution.created_at),
+    ExecutionOrderField.STARTED_AT: literal_column(LAST_STARTED, Timestamp(timezone=True)),
+    ExecutionOrderField.COMPLETED_AT: narrowing.ENDED,
+    ExecutionOrderField.UPDATED_AT: col(Execution.updated_at),
+}
+
+
 def visible(caller: Caller) -> ColumnElement[bool]:
     """The executions that the caller may see."""
-    return true() if caller.is_admin else col(Execution.owner_id) == caller.owner
+    # Everything is recorded; only so will Postgres use the indexes of all owners' lists.
+    return literal_column(RECORDED, Boolean) if caller.is_admin else col(Execution.owner_id) == caller.owner
 
 
 async def create(tx: Transaction, values: dict[str, Any]) -> ExecutionRecord:
@@ -66,30 +80,54 @@ async def by_ids(
     return {row.id: ExecutionRecord(*row) for row in await connection.execute(query)}
 
 
-async def newest(
-    connection: AsyncConnection, caller: Caller, size: int, after: NewestKey | None
+async def page(
+    connection: AsyncConnection, caller: Caller, listing: ExecutionListing, window: Window[Key]
 ) -> Page[ExecutionRecord]:
-    """A page of the caller's executions, newest first."""
-    query = select(*COLUMNS).where(visible(caller))
-    if after is not None:
-        key = tuple_(col(Execution.created_at), col(Execution.id))
-        query = query.where(key < tuple_(after.created_at, after.id))
-    ordered = query.order_by(col(Execution.created_at).desc(), col(Execution.id).desc()).limit(size + 1)
-    rows = (await connection.execute(ordered)).all()
-    return cut([ExecutionRecord(*row) for row in rows], size, has_previous=after is not None)
+    """A page of the caller's executions."""
+    rows = await connection.execute(_window(caller, listing, window))
+    return window.cut([ExecutionRecord(*row) for row in rows])
 
 
-async def count(connection: AsyncConnection, caller: Caller) -> int:
-    """How many executions the caller's list has in all."""
-    query = select(func.count()).select_from(Execution).where(visible(caller))
-    return (await connection.execute(query)).scalar_one()
+async def pages(
+    connection: AsyncConnection,
+    caller: Caller,
+    workflow_ids: Sequence[UUID],
+    listing: ExecutionListing,
+    window: Window[Key],
+) -> dict[UUID, Page[ExecutionRecord]]:
+    """The same page of the executions of each of several workflows."""
+    wanted = keyset.values(set(workflow_ids), Uuid())
+    query = _order(listing).window_of_each(
+        _chosen(caller, listing.chosen), wanted, col(Execution.workflow_id), window
+    )
+    rows = [ExecutionRecord(*row) for row in await connection.execute(query)]
+    return keyset.pages(workflow_ids, rows, "workflow_id", window)
+
+
+async def count(connection: AsyncConnection, caller: Caller, chosen: ExecutionFilter) -> int:
+    """How many of the caller's executions there are."""
+    query = select(func.count()).where(visible(caller), *narrowing.of_executions(caller, chosen))
+    return (await connection.execute(query.select_from(Execution))).scalar_one()
+
+
+async def counts_by_workflow(
+    connection: AsyncConnection, caller: Caller, workflow_ids: Sequence[UUID], chosen: ExecutionFilter
+) -> dict[UUID, int]:
+    """How many executions each of several workflows has."""
+    workflow = col(Execution.workflow_id)
+    query = select(workflow, func.count()).where(visible(caller), workflow.in_(set(workflow_ids)))
+    narrowed = query.where(*narrowing.of_executions(caller, chosen)).group_by(workflow)
+    found = {row[0]: row[1] for row in await connection.execute(narrowed)}
+    return {id: found.get(id, 0) for id in workflow_ids}
 
 
 async def counts(
     connection: AsyncConnection, caller: Caller, chosen: ExecutionFilter
 ) -> dict[ExecutionStatus, int]:
     """How many of the caller's executions there are of each status."""
-    query = select(col(Execution.status), func.count()).where(visible(caller), *_conditions(chosen))
+    query = select(col(Execution.status), func.count()).where(
+        visible(caller), *narrowing.of_executions(caller, chosen)
+    )
     rows = await connection.execute(query.group_by(col(Execution.status)))
     found = {row[0]: row[1] for row in rows}
     return {status: found.get(status, 0) for status in ExecutionStatus}
@@ -112,16 +150,38 @@ def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, execution_id: 
     return ExecutionRecord(*row)
 
 
-def _conditions(chosen: ExecutionFilter) -> Iterator[ColumnElement[bool]]:
+def _order(listing: ExecutionListing) -> Order:
+    return Order(_VALUES[listing.field], listing.direction is OrderDirection.DESC, col(Execution.id))
+
+
+def _chosen(caller: Caller, chosen: ExecutionFilter) -> Rows:
+    return select(*COLUMNS).where(visible(caller), *narrowing.of_executions(caller, chosen))
+
+
+def _window(caller: Caller, listing: ExecutionListing, window: Window[Key]) -> Rows:
+    """The query for a window's rows, which reads no more of an index than it must.
+
+    An index by workflow or by status has the order of creation within each: so several are read side by
+    side and merged. So are the executions that a search finds by their workflow's name.
+    """
+    order, chosen = _order(listing), listing.chosen
+    if listing.field is not ExecutionOrderField.CREATED_AT:
+        return order.window(_chosen(caller, chosen), window)
     if chosen.workflow_ids is not None:
-        yield col(Execution.workflow_id).in_(chosen.workflow_ids)
+        rows = _chosen(caller, replace(chosen, workflow_ids=None))
+        ids, workflow = keyset.values(chosen.workflow_ids, Uuid()), col(Execution.workflow_id)
+        return order.merged([order.candidates_of_each(rows, ids, workflow, window)], window)
     if chosen.statuses is not None:
-        yield col(Execution.status).in_(chosen.statuses)
-    for column, period in (
-        (Execution.created_at, chosen.created),
-        (Execution.completed_at, chosen.completed),
-    ):
-        if period.start is not None:
-            yield col(column) >= period.start
-        if period.end is not None:
-            yield col(column) < period.end
+        rows = _chosen(caller, replace(chosen, statuses=None))
+        statuses, status = keyset.values(chosen.statuses, String()), col(Execution.status)
+        return order.merged([order.candidates_of_each(rows, statuses, status, window)], window)
+    if chosen.search is not None:
+        rows = _chosen(caller, replace(chosen, search=None))
+        return order.merged(_found(caller, chosen.search, order, rows, window), window)
+    return order.window(_chosen(caller, chosen), window)
+
+
+def _found(caller: Caller, search: str, order: Order, rows: Rows, window: Window[Key]) -> Sequence[Rows]:
+    workflow, named = col(Execution.workflow_id), workflows.named(caller, search).cte("named")
+    others = rows.where(narrowing.has_text(search), workflow.not_in(select(named.c.value)))
+    return [order.candidates_of_each(rows, named, workflow, window), order.candidates(others, window)]

@@ -1,18 +1,21 @@
 """Workflows in Postgres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from app.auth import Caller
 from app.db import Transaction
 from app.errors import Forbidden, NotFound
-from app.paging import NewestKey, Page, cut
+from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
+from app.paging import Key, Page, Window
 from app.records import WorkflowRecord
+from app.store.keyset import Order
+from app.store.patterns import containing
 from app.tables import Workflow
 
 _COLUMNS: Sequence[Any] = [
@@ -29,9 +32,17 @@ _COLUMNS: Sequence[Any] = [
 ]
 
 
+_ID = col(Workflow.id)
+
+
 def visible(caller: Caller) -> ColumnElement[bool]:
     """The workflows that the caller may see."""
     return true() if caller.is_admin else col(Workflow.owner_id) == caller.owner
+
+
+def named(caller: Caller, search: str) -> Select[tuple[UUID]]:
+    """The ids, as `value`, of the caller's workflows whose names have the text in them."""
+    return select(_ID.label("value")).where(visible(caller), _has_name(search))
 
 
 async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
@@ -68,22 +79,19 @@ async def by_ids(
     return {row.id: WorkflowRecord(*row) for row in result}
 
 
-async def newest(
-    connection: AsyncConnection, caller: Caller, size: int, after: NewestKey | None, *, archived: bool
+async def page(
+    connection: AsyncConnection, caller: Caller, listing: WorkflowListing, window: Window[Key]
 ) -> Page[WorkflowRecord]:
-    """A page of the caller's workflows, newest first."""
-    query = select(*_COLUMNS).where(_listed(caller, archived=archived))
-    key = tuple_(col(Workflow.created_at), col(Workflow.id))
-    if after is not None:
-        query = query.where(key < tuple_(after.created_at, after.id))
-    ordered = query.order_by(col(Workflow.created_at).desc(), col(Workflow.id).desc()).limit(size + 1)
-    rows = (await connection.execute(ordered)).all()
-    return cut([WorkflowRecord(*row) for row in rows], size, has_previous=after is not None)
+    """A page of the caller's workflows."""
+    value = col(Workflow.name if listing.field is WorkflowOrderField.NAME else Workflow.created_at)
+    order = Order(value, listing.direction is OrderDirection.DESC, _ID)
+    rows = await connection.execute(order.window(select(*_COLUMNS).where(*_listed(caller, listing)), window))
+    return window.cut([WorkflowRecord(*row) for row in rows])
 
 
-async def count(connection: AsyncConnection, caller: Caller, *, archived: bool) -> int:
+async def count(connection: AsyncConnection, caller: Caller, listing: WorkflowListing) -> int:
     """How many workflows the caller's list has in all."""
-    query = select(func.count()).select_from(Workflow).where(_listed(caller, archived=archived))
+    query = select(func.count()).select_from(Workflow).where(*_listed(caller, listing))
     return (await connection.execute(query)).scalar_one()
 
 
@@ -102,6 +110,13 @@ def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, workflow_id: U
     return WorkflowRecord(*row)
 
 
-def _listed(caller: Caller, *, archived: bool) -> ColumnElement[bool]:
-    mine = visible(caller)
-    return mine if archived else mine & col(Workflow.archived_at).is_(None)
+def _listed(caller: Caller, listing: WorkflowListing) -> Iterator[ColumnElement[bool]]:
+    yield visible(caller)
+    if not listing.archived:
+        yield col(Workflow.archived_at).is_(None)
+    if listing.search is not None:
+        yield _has_name(listing.search)
+
+
+def _has_name(search: str) -> ColumnElement[bool]:
+    return col(Workflow.name).ilike(containing(search))

@@ -13,12 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
 from app.errors import CursorExpired
+from app.filters import ExecutionEventFilter
+from app.paging import Window
 from app.records import Delivery, ExecutionRecord
 from app.store import events, executions
 from app.store.events import Bounds
 from app.tables import EventType, ExecutionEvent, ExecutionStatus
 from tests.eventually import eventually
-from tests.store.rows import ALICE, COMPLETED, FAILED, NOW, STARTED, Rows, draft
+from tests.store.rows import ALICE, COMPLETED, FAILED, NOW, ROOT, STARTED, Rows, draft
 from tests.store.statements import recorded, waiting
 
 PENDING, RUNNING, PAUSED, ENDED, BROKEN, _ = ExecutionStatus
@@ -295,24 +297,73 @@ async def test_a_feed_tells_what_it_holds(rows: Rows) -> None:
         assert await events.heads(connection, []) == {}
 
 
-async def test_the_history_of_an_execution_is_paged(rows: Rows) -> None:
-    execution, other = await rows.pending(), await rows.pending()
+async def test_histories_are_paged_in_both_directions(rows: Rows) -> None:
+    execution, other, bobs = (
+        await rows.pending(),
+        await rows.pending(),
+        await rows.pending(await rows.workflow("bob")),
+    )
     await rows.append(execution.id, STARTED, draft())
     await rows.append(other.id, STARTED)
     await rows.append(execution.id, COMPLETED)
+    ids = [execution.id, other.id, bobs.id]
+
+    async def versions(window: Window[int], *types: EventType) -> list[tuple[list[int], bool, bool]]:
+        async with rows.db.read() as connection:
+            pages = await events.histories(connection, ALICE, ids, window, frozenset(types) or None)
+        return [
+            ([event.version for event in pages[id].items], pages[id].has_previous, pages[id].has_next)
+            for id in ids
+        ]
+
+    none = (list[int](), False, False)
+    assert await versions(Window(2)) == [([1, 2], False, True), ([1, 2], False, False), none]
+    assert await versions(Window(2, backward=True)) == [([3, 4], True, False), ([1, 2], False, False), none]
+    assert (await versions(Window(2, after=3)))[0] == ([3, 4], True, False)
+    assert (await versions(Window(2, before=6, backward=True)))[0] == ([2, 3], True, True)
+    assert (await versions(Window(2, after=1, before=6)))[0] == ([2, 3], True, True)
+    assert (await versions(Window(2, after=6)))[0] == ([], True, False)
+    assert await versions(Window(2), EventType.EXECUTION_STARTED) == [([2], False, False)] * 2 + [none]
+
+
+async def test_events_are_counted_by_type(rows: Rows) -> None:
+    execution, bobs = await rows.running(), await rows.pending(await rows.workflow("bob"))
+    started = frozenset({EventType.EXECUTION_STARTED})
+    ids = [execution.id, bobs.id]
 
     async with rows.db.read() as connection:
-        first = await events.history(connection, execution, 2, 0)
-        second = await events.history(connection, execution, 2, first.items[-1].position)
-        none = await events.history(connection, execution, 2, 6)
-        assert await events.count(connection, execution) == 4
-        assert await events.last_position(connection, execution.id) == 6
+        assert await events.counts(connection, ALICE, ids, None) == {execution.id: 2, bobs.id: 0}
+        assert await events.counts(connection, ALICE, ids, started) == {execution.id: 1, bobs.id: 0}
+        assert await events.counts(connection, ROOT, ids, frozenset()) == {execution.id: 0, bobs.id: 0}
+        assert await events.counts(connection, ROOT, ids, None) == {execution.id: 2, bobs.id: 1}
+        assert await events.last_position(connection, execution.id) == 2
 
-    assert [event.version for event in first.items] == [1, 2]
-    assert (first.has_next, first.has_previous) == (True, False)
-    assert [event.version for event in second.items] == [3, 4]
-    assert (second.has_next, second.has_previous) == (False, True)
-    assert (none.items, none.has_next, none.has_previous) == ([], False, True)
+
+async def test_what_a_filter_selects_of_a_feed_in_sql_it_matches_in_memory(rows: Rows) -> None:
+    labelled = await rows.pending(labels={"env": "prod", "team": "a"})
+    other = await rows.running()
+    await rows.append(labelled.id, STARTED, draft(), COMPLETED)
+    filters = [
+        ExecutionEventFilter(workflow_ids, statuses, types, frozenset(labels))
+        for workflow_ids in (None, frozenset({other.workflow_id}), frozenset[UUID]())
+        for statuses in (None, frozenset({PENDING, ENDED}), frozenset[ExecutionStatus]())
+        for types in (None, frozenset({EventType.EXECUTION_CREATED}), frozenset[EventType]())
+        for labels in ([], [("env", "prod")], [("env", "a")])
+    ]
+
+    async with rows.db.read() as connection:
+        everything = await events.after(connection, "alice", 0, 100)
+        found = [await events.after(connection, "alice", 0, 100, chosen=each) for each in filters]
+        some = await events.after(connection, "alice", 1, 100, through=3)
+        counts = [await events.count_in_feed(connection, "alice", each) for each in filters]
+
+    matching = [
+        [each for each in everything if chosen.matches(each.event, each.execution)] for chosen in filters
+    ]
+    assert found == matching
+    assert counts == [len(deliveries) for deliveries in matching]
+    assert len(set(counts)) > 3
+    assert [delivery.event.position for delivery in some] == [2, 3]
 
 
 async def test_an_event_is_found_by_the_version_it_made(rows: Rows) -> None:
@@ -349,7 +400,7 @@ async def test_old_events_are_pruned_from_the_front_and_a_bounded_number(rows: R
     async with rows.db.read() as connection:
         assert await events.owners_with_events_before(connection, before, 10) == []
         assert await events.bounds(connection, "alice") == Bounds(5, 6)
-        assert await events.count(connection, execution) == 1
+        assert await events.counts(connection, ALICE, [execution.id], None) == {execution.id: 1}
     assert [event.position for event in await rows.feed("alice", after=5)] == [6]
     assert [event.position for event in await rows.feed("bob")] == [1, 2]
     (delivery,) = await rows.append(execution.id, draft())

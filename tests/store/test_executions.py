@@ -11,8 +11,9 @@ import pytest
 from app.auth import Caller
 from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
-from app.filters import ExecutionFilter, Period
-from app.paging import NewestKey, Page
+from app.filters import EVERY_EXECUTION, ExecutionFilter, Period
+from app.listings import ExecutionListing, ExecutionOrderField
+from app.paging import Key, Page, Window
 from app.records import ExecutionRecord
 from app.store import executions
 from app.tables import ExecutionStatus
@@ -22,7 +23,8 @@ from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, ca
 
 PENDING, RUNNING, ENDED = ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED
 NONE_OF_THEM = dict.fromkeys(ExecutionStatus, 0)
-EVERY = ExecutionFilter()
+NEWEST, FIRST = ExecutionListing(), Window[Key]()
+WORKFLOW = uuid4()
 
 REFUSAL = "This execution belongs to another user."
 DOORS = doors(executions, writers=frozenset({"create"}))
@@ -34,10 +36,20 @@ SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (executions.get, "record", REFUSAL),
     "lock": (lambda c, who, key: executions.lock(Transaction(c), who, key), "record", REFUSAL),
     "by_ids": (lambda c, who, key: executions.by_ids(c, who, [key]), {"id": "record"}, {}),
-    "newest": (lambda c, who, _: executions.newest(c, who, 10, None), ["record"], []),
-    "count": (lambda c, who, _: executions.count(c, who), 1, 0),
+    "page": (lambda c, who, _: executions.page(c, who, NEWEST, FIRST), ["record"], []),
+    "pages": (
+        lambda c, who, _: executions.pages(c, who, [WORKFLOW], NEWEST, FIRST),
+        {WORKFLOW: ["record"]},
+        {WORKFLOW: []},
+    ),
+    "count": (lambda c, who, _: executions.count(c, who, EVERY_EXECUTION), 1, 0),
+    "counts_by_workflow": (
+        lambda c, who, _: executions.counts_by_workflow(c, who, [WORKFLOW], EVERY_EXECUTION),
+        {WORKFLOW: 1},
+        {WORKFLOW: 0},
+    ),
     "counts": (
-        lambda c, who, _: executions.counts(c, who, EVERY),
+        lambda c, who, _: executions.counts(c, who, EVERY_EXECUTION),
         {**NONE_OF_THEM, PENDING: 1},
         NONE_OF_THEM,
     ),
@@ -47,6 +59,21 @@ SHOWN: dict[str, tuple[Ask, Any, Any]] = {
         {},
     ),
 }
+
+
+LABELS: list[list[tuple[str, str]]] = [
+    [],
+    [("env", "prod")],
+    [("env", "prod"), ("Team", 'say "hi" \\ _')],
+    [("env", "prod"), ("env", "test")],
+    [("env", "PROD")],
+    [("prod", "env")],
+]
+# Wildcards, quotes, and what is in the JSON of labels without being anybody's text.
+SEARCHES = (
+    *("Order", "oRDER", "100% {", "größe", "GRÖSSE", "%", "_", "\\", '"', '"hi"', "say _hi", "{", "}", "{}"),
+    *(":", ",", ": ", '": "', "env", "pro", "eam", "temporal-graphql-", "prod env", "e", "zzz", "'", "\\_"),
+)
 
 
 def plain(answer: Any, record: ExecutionRecord) -> Any:
@@ -66,7 +93,7 @@ def test_every_door_asks_whose_call_it_is_and_has_a_row_here() -> None:
 
 
 async def test_every_door_shows_an_execution_to_its_owner_and_to_an_admin_alone(rows: Rows) -> None:
-    execution = await rows.pending(input={"secret": 1})
+    execution = await rows.pending(await rows.workflow(id=WORKFLOW), input={"secret": 1})
 
     async def answers(who: Caller) -> dict[str, Any]:
         async with rows.db.write() as tx:
@@ -171,10 +198,9 @@ async def pages(rows: Rows, who: Caller, size: int) -> list[Page[ExecutionRecord
     after = None
     while not found or found[-1].has_next:
         async with rows.db.read() as connection:
-            found.append(await executions.newest(connection, who, size, after))
+            found.append(await executions.page(connection, who, NEWEST, Window(size, after)))
         if found[-1].items:
-            last = found[-1].items[-1]
-            after = NewestKey(last.created_at, last.id)
+            after = NEWEST.key(found[-1].items[-1])
     return found
 
 
@@ -243,8 +269,10 @@ async def test_executions_are_counted_by_status_within_a_filter(rows: Rows) -> N
 
 
 async def test_what_a_filter_selects_in_sql_it_matches_in_memory(rows: Rows) -> None:
-    workflow, other = await rows.workflow(), await rows.workflow()
-    pending = await rows.pending(workflow, created_at=NOW - timedelta(hours=1))
+    workflow, other = await rows.workflow(), await rows.workflow(name="100% {Größe}")
+    names = {workflow.id: workflow.name, other.id: other.name}
+    labels = {"env": "prod", "Team": 'say "hi" \\ _'}
+    pending = await rows.pending(workflow, created_at=NOW - timedelta(hours=1), labels=labels)
     ended = await rows.running(other)
     await rows.append(ended.id, COMPLETED)
     records = [pending, await rows.execution(ended.id)]
@@ -256,9 +284,23 @@ async def test_what_a_filter_selects_in_sql_it_matches_in_memory(rows: Rows) -> 
         for created in spans
         for completed in spans
     ]
+    filters += [ExecutionFilter(labels=frozenset(each)) for each in LABELS]
+    filters += [ExecutionFilter(search=each) for each in (*SEARCHES, str(pending.id)[:8], str(ended.id))]
 
     async with rows.db.read() as connection:
-        selected = [sum((await executions.counts(connection, ALICE, each)).values()) for each in filters]
+        counted = [await executions.count(connection, ALICE, each) for each in filters]
+        listed = [
+            await executions.page(connection, ALICE, ExecutionListing(each, field), FIRST)
+            for each in filters
+            for field in ExecutionOrderField
+        ]
 
-    assert selected == [sum(map(each.matches, records)) for each in filters]
-    assert set(selected) == {0, 1, 2}
+    matching = [
+        {record.id for record in records if each.matches(record, names[record.workflow_id])}
+        for each in filters
+    ]
+    assert counted == [len(ids) for ids in matching]
+    assert [{record.id for record in page.items} for page in listed] == [
+        ids for ids in matching for _ in ExecutionOrderField
+    ]
+    assert {len(ids) for ids in matching} == {0, 1, 2}

@@ -2,49 +2,73 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
+from app.auth import Caller
 from app.db import Database, Transaction
-from app.filters import Period, StatsFilter
-from app.paging import NewestKey
+from app.filters import ExecutionEventFilter, ExecutionFilter, Period, StatsFilter
+from app.listings import (
+    ExecutionListing,
+    ExecutionOrderField,
+    OrderDirection,
+    WorkflowListing,
+    WorkflowOrderField,
+)
+from app.paging import Key, Window
 from app.records import ExecutionRecord
 from app.stats import TimeBucket
 from app.store import events, executions, tallies, tracking, workflows
+from app.tables import ExecutionStatus
 from tests.store.rows import ALICE, NOW, ROOT, Rows, draft
 from tests.store.statements import Statement, recorded
 
 LOAD = [
-    # Alice has half of everything; 2,000 others share the rest.
+    # Alice has a tenth of everything, three quarters of it from one workflow; others share the rest.
     """
-    INSERT INTO workflow SELECT (jsonb_populate_record(w, jsonb_build_object(
+    INSERT INTO workflow SELECT row.* FROM workflow w, generate_series(1, 4000) n,
+    LATERAL jsonb_populate_record(w, jsonb_build_object(
         'id', gen_random_uuid(),
-        'owner_id', CASE WHEN n % 2 = 0 THEN 'alice' ELSE 'owner ' || n END,
+        'owner_id', CASE WHEN n % 10 = 0 THEN 'alice' ELSE 'owner ' || n END,
+        'name', 'Order ' || n,
         'created_at', w.created_at + n * interval '1 second'
-    ))).* FROM workflow w, generate_series(1, 4000) n
+    )) row
     """,
     """
-    INSERT INTO execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+    INSERT INTO execution SELECT row.* FROM execution e, generate_series(1, 10000) n,
+    (SELECT array_agg(id) AS ids FROM workflow WHERE owner_id = 'alice') hers,
+    LATERAL jsonb_populate_record(e, jsonb_build_object(
         'id', gen_random_uuid(),
-        'owner_id', CASE WHEN n % 2 = 0 THEN 'alice' ELSE 'owner ' || n END,
+        'owner_id', CASE WHEN n % 10 = 0 THEN 'alice' ELSE 'owner ' || n END,
+        'workflow_id', CASE WHEN n % 40 = 10 THEN hers.ids[1 + n % 50] ELSE e.workflow_id END,
         'temporal_workflow_id', 'w-' || n,
-        'status', CASE WHEN n % 50 = 0 THEN 'RUNNING' WHEN n % 51 = 0 THEN 'PENDING' ELSE 'COMPLETED' END,
+        'status', CASE WHEN n % 500 = 0 THEN 'RUNNING' WHEN n % 51 = 0 THEN 'PENDING' ELSE 'COMPLETED' END,
         'start_unsettled', n % 51 = 0,
-        'created_at', e.created_at + n * interval '1 second',
+        'labels', jsonb_build_object(
+            'batch', 'b' || n / 20, 'env', CASE WHEN n % 4 = 0 THEN 'prod' ELSE 'test' END
+        ),
+        'created_at', e.created_at + n * interval '1 minute',
+        'started_at', CASE WHEN n % 51 > 0 THEN e.created_at + n * interval '1 minute' END,
+        'completed_at',
+            CASE WHEN n % 500 > 0 AND n % 51 > 0 THEN e.created_at + (n + 5) * interval '1 minute' END,
+        'updated_at', e.created_at + (n + n % 7) * interval '1 minute',
         'confirmed_at', e.confirmed_at + n * interval '1 second'
-    ))).* FROM execution e, generate_series(1, 4000) n
+    )) row
     """,
     """
-    INSERT INTO execution_event SELECT (jsonb_populate_record(v, jsonb_build_object(
-        'execution_id', e.id,
-        'owner_id', e.owner_id,
-        'version', n,
-        'position', 1000 + row_number() OVER (PARTITION BY e.owner_id ORDER BY e.created_at, n)
-    ))).* FROM execution_event v, execution e, generate_series(1001, 1003) n WHERE v.version = 1
+    INSERT INTO execution_event SELECT row.* FROM execution_event v, (
+        SELECT id, owner_id, n, row_number() OVER (PARTITION BY owner_id ORDER BY created_at, n) AS place
+        FROM execution, generate_series(1001, 1003) n
+    ) e,
+    LATERAL jsonb_populate_record(v, jsonb_build_object(
+        'execution_id', e.id, 'owner_id', e.owner_id, 'version', e.n, 'position', 1000 + e.place
+    )) row WHERE v.version = 1
     """,
     """
     INSERT INTO feed SELECT owner_id, max(position) FROM execution_event GROUP BY owner_id
@@ -63,6 +87,7 @@ LOAD = [
 ]
 
 
+FIRST = Window[Key]()
 # Both hold the open executions alone: one is as good as the other where no order is asked for.
 OPEN = {"ix_execution_open", "ix_execution_unconfirmed"}
 BULKY = {"workflow", "execution", "execution_event", "execution_tally", "feed"}
@@ -70,7 +95,7 @@ BULKY = {"workflow", "execution", "execution_event", "execution_tally", "feed"}
 
 @dataclass(frozen=True)
 class Plan:
-    """How Postgres means to answer one statement."""
+    """How Postgres means to answer one statement, or how it did."""
 
     nodes: list[dict[str, Any]]
 
@@ -80,11 +105,27 @@ class Plan:
         return {"any of the open" if name in OPEN else name for name in names}
 
     @property
+    def read_whole(self) -> set[str]:
+        """The tables that are read from end to end."""
+        return BULKY & {node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"}
+
+    @property
     def flaws(self) -> set[str]:
         """What takes the longer the more there is: a table read whole, rows sorted."""
-        scans = {node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"}
         sorts = {"a sort" for node in self.nodes if "Sort" in node["Node Type"]}
-        return {f"all of {table}" for table in scans & BULKY} | sorts
+        return {f"all of {table}" for table in self.read_whole} | sorts
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows of tables were looked at; only of a plan that was carried out."""
+        return sum(
+            round(_looked_at(node) * node["Actual Loops"]) for node in self.nodes if "Relation Name" in node
+        )
+
+
+def _looked_at(node: dict[str, Any]) -> float:
+    removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return float(node["Actual Rows"] + sum(node.get(each, 0) for each in removed))
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -93,10 +134,10 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(below)
 
 
-async def explain(db: Database, statement: Statement) -> Plan:
+async def explain(db: Database, statement: Statement, options: str = "") -> Plan:
     """The plan for the statement with its own parameters."""
     async with db.read() as connection:
-        query = f"EXPLAIN (FORMAT JSON) {statement.text}"
+        query = f"EXPLAIN ({options} FORMAT JSON) {statement.text}"
         found = await connection.exec_driver_sql(query, tuple(statement.parameters))
         return Plan(list(nodes(found.scalar_one()[0]["Plan"])))
 
@@ -104,12 +145,12 @@ async def explain(db: Database, statement: Statement) -> Plan:
 Ask = Callable[[Transaction], Awaitable[Any]]
 
 
-async def plans(db: Database, ask: Ask) -> list[Plan]:
+async def plans(db: Database, ask: Ask, options: str = "") -> list[Plan]:
     """The plans for all that a piece of the store says."""
     async with db.write() as tx:
         with recorded(db) as said:
             await ask(tx)
-    return [await explain(db, statement) for statement in said]
+    return [await explain(db, statement, options) for statement in said]
 
 
 @pytest_asyncio.fixture
@@ -128,31 +169,19 @@ Questions = dict[str, tuple[Ask, list[set[str]]]]
 
 def of_users(busy: ExecutionRecord) -> Questions:
     """What the API asks for, and the indexes that each statement of it goes through."""
-    deep = NewestKey(NOW + timedelta(seconds=2_000), uuid4())
     page_of_feed = [{"pk_execution_event", "pk_execution"}, {"pk_feed"}]
+    prod = ExecutionEventFilter(labels=frozenset({("env", "prod")}))
     return {
-        "newest executions": (
-            lambda tx: executions.newest(tx.connection, ALICE, 100, None),
-            [{"ix_execution_owner_newest"}],
-        ),
-        "executions behind a cursor": (
-            lambda tx: executions.newest(tx.connection, ALICE, 100, deep),
-            [{"ix_execution_owner_newest"}],
-        ),
         "executions by id": (
             lambda tx: executions.by_ids(tx.connection, ALICE, [busy.id]),
             [{"pk_execution"}],
         ),
-        "newest workflows": (
-            lambda tx: workflows.newest(tx.connection, ALICE, 100, None, archived=False),
-            [{"ix_workflow_owner_newest"}],
+        "histories": (
+            lambda tx: events.histories(tx.connection, ALICE, [busy.id], Window(50, after=100), None),
+            [{"ix_execution_event_execution_position"}],
         ),
-        "workflows behind a cursor": (
-            lambda tx: workflows.newest(tx.connection, ALICE, 100, deep, archived=True),
-            [{"ix_workflow_owner_newest"}],
-        ),
-        "history": (
-            lambda tx: events.history(tx.connection, busy, 50, 100),
+        "last events": (
+            lambda tx: events.histories(tx.connection, ALICE, [busy.id], Window(50, backward=True), None),
             [{"ix_execution_event_execution_position"}],
         ),
         "last position": (
@@ -165,6 +194,10 @@ def of_users(busy: ExecutionRecord) -> Questions:
         ),
         "feed": (lambda tx: events.after(tx.connection, "alice", 0, 200), page_of_feed),
         "feed at depth": (lambda tx: events.after(tx.connection, "alice", 2_000, 200), page_of_feed),
+        "filtered feed": (
+            lambda tx: events.after(tx.connection, "alice", 500, 50, through=1_000, chosen=prod),
+            page_of_feed,
+        ),
     }
 
 
@@ -232,12 +265,9 @@ async def test_each_question_is_answered_through_its_index(busy: ExecutionRecord
     assert {name: [plan.indexes for plan in plans] for name, plans in found.items()} == {
         name: indexes for name, (_, indexes) in questions.items()
     }
-    assert {name: plan.flaws for name, plans in found.items() for plan in plans if plan.flaws} == {}
-    # A cursor is looked up: what is before it is not read.
-    for name in ("executions behind a cursor", "workflows behind a cursor"):
-        (scan,) = [node for node in found[name][0].nodes if "Index Name" in node]
-        assert "ROW(created_at, id) < ROW(" in scan["Index Cond"]
-        assert "Filter" not in scan
+    # What was read of several lists is put in order list by list.
+    pages = {name: {"a sort"} for name in ("histories", "last events")}
+    assert {name: plan.flaws for name, plans in found.items() for plan in plans if plan.flaws} == pages
     # Watched owners' runs are claimed first, which no index knows; but only open ones are looked at.
     assert claim.indexes == {"any of the open", "pk_execution"}
     assert claim.flaws == {"a sort"}
@@ -259,3 +289,150 @@ async def test_statistics_are_read_from_the_tallies_of_their_hours_alone(
         scans = [node["Index Cond"] for node in plan.nodes if "tally" in node.get("Index Name", "")]
         assert len(scans) == 1
         assert "hour" in scans[0], name
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A filter, the index that a page of it goes through, and how many rows are looked at, at most."""
+
+    chosen: ExecutionFilter
+    index: str
+    at_most: int
+
+
+def at(minutes: int) -> datetime:
+    return NOW + timedelta(minutes=minutes)
+
+
+def narrowed(busy: ExecutionRecord) -> dict[str, Narrowed]:
+    """Each part of a filter alone. Alice has 1,000 executions and 400 workflows."""
+    newest, own = "ix_execution_owner_newest", frozenset({busy.workflow_id})
+    statuses = frozenset({ExecutionStatus.PENDING, ExecutionStatus.COMPLETED})
+    deep, common = Period(at(5_000), at(5_300)), frozenset({("env", "prod")})
+    return {
+        "workflow": Narrowed(ExecutionFilter(own), "ix_execution_workflow_newest", 150),
+        "statuses": Narrowed(ExecutionFilter(statuses=statuses), "ix_execution_owner_status_newest", 22),
+        "created": Narrowed(ExecutionFilter(created=deep), newest, 11),
+        "completed": Narrowed(ExecutionFilter(completed=deep), "ix_execution_owner_completed", 30),
+        "completed since": Narrowed(ExecutionFilter(completed=Period(at(8_000))), newest, 50),
+        "completed before": Narrowed(ExecutionFilter(completed=Period(end=at(8_000))), newest, 50),
+        "label of many": Narrowed(ExecutionFilter(labels=common), newest, 50),
+        "search": Narrowed(ExecutionFilter(search="w-396"), "ix_execution_owner_search", 450),
+        "search of nothing": Narrowed(ExecutionFilter(search="no such"), "ix_execution_owner_search", 450),
+        "search of many": Narrowed(ExecutionFilter(search="prod"), newest, 450),
+        "search of all": Narrowed(ExecutionFilter(search="order"), "ix_execution_workflow_newest", 1_500),
+        "short search": Narrowed(ExecutionFilter(search="w-"), newest, 450),
+    }
+
+
+async def the_plan(db: Database, ask: Ask) -> Plan:
+    """How the one statement of a question was carried out."""
+    (plan,) = await plans(db, ask, "ANALYZE,")
+    return plan
+
+
+async def page_of(db: Database, who: Caller, listing: ExecutionListing, window: Window[Key] = FIRST) -> Plan:
+    return await the_plan(db, lambda tx: executions.page(tx.connection, who, listing, window))
+
+
+async def count_of(db: Database, who: Caller, chosen: ExecutionFilter) -> Plan:
+    return await the_plan(db, lambda tx: executions.count(tx.connection, who, chosen))
+
+
+async def test_a_page_of_each_filter_looks_at_few_rows(
+    busy: ExecutionRecord, rows: Rows, subtests: pytest.Subtests
+) -> None:
+    for name, expected in narrowed(busy).items():
+        with subtests.test(name):
+            page = await page_of(rows.db, ALICE, ExecutionListing(expected.chosen))
+            total = await count_of(rows.db, ALICE, expected.chosen)
+
+            assert expected.index in page.indexes
+            assert page.rows_read <= expected.at_most
+            assert page.read_whole | total.read_whole == set()
+            # Her executions and her workflows: a count knows no limit.
+            assert total.rows_read <= 1_500
+
+
+async def test_an_admin_reads_no_more_than_an_owner(busy: ExecutionRecord, rows: Rows) -> None:
+    chosen = {
+        "statuses": ExecutionFilter(statuses=frozenset({ExecutionStatus.RUNNING})),
+        "created": ExecutionFilter(created=Period(at(5_000), at(5_300))),
+        "completed": ExecutionFilter(completed=Period(at(5_000), at(5_300))),
+        "label of few": ExecutionFilter(labels=frozenset({("batch", "b201")})),
+        "workflow": ExecutionFilter(frozenset({busy.workflow_id})),
+    }
+
+    found = {name: await page_of(rows.db, ROOT, ExecutionListing(each)) for name, each in chosen.items()}
+
+    assert {name: plan.read_whole for name, plan in found.items() if plan.read_whole} == {}
+    assert {name: plan.rows_read for name, plan in found.items() if plan.rows_read > 100} == {}
+
+
+ORDERS = {
+    ExecutionOrderField.CREATED_AT: "newest",
+    ExecutionOrderField.STARTED_AT: "started",
+    ExecutionOrderField.COMPLETED_AT: "completed",
+    ExecutionOrderField.UPDATED_AT: "updated",
+}
+# From either end, from the middle to either end, and from what has not come to pass.
+MIDDLE, LAST = Key(NOW + timedelta(minutes=5_000), uuid4()), Key(None, uuid4())
+WINDOWS = [
+    Window[Key](10),
+    Window[Key](10, backward=True),
+    Window(10, after=MIDDLE),
+    Window(10, before=MIDDLE, backward=True),
+    Window(10, after=LAST),
+]
+
+
+async def test_every_order_is_read_from_its_index_in_both_directions(
+    busy: ExecutionRecord, rows: Rows
+) -> None:
+    flaws = []
+    for who, prefix in ((ALICE, "ix_execution_owner_"), (ROOT, "ix_execution_")):
+        for field, direction, window in product(ExecutionOrderField, OrderDirection, WINDOWS):
+            listing = ExecutionListing(field=field, direction=direction)
+            plan = await page_of(rows.db, who, listing, window)
+            if plan.indexes != {prefix + ORDERS[field]} or plan.flaws or plan.rows_read > 11:
+                flaws.append((who.owner, field, direction, window, plan))
+
+    assert flaws == []
+
+
+async def test_workflows_are_read_from_the_index_of_their_order(busy: ExecutionRecord, rows: Rows) -> None:
+    found = {}
+    for who in (ALICE, ROOT):
+        for field, window in product(WorkflowOrderField, (Window[Key](10), Window[Key](10, backward=True))):
+            listing = WorkflowListing(field=field)
+            plan = await the_plan(rows.db, lambda tx: workflows.page(tx.connection, who, listing, window))  # noqa: B023
+            found[who.owner, field, window.backward] = (plan.indexes, plan.rows_read)
+
+    assert found == {
+        (owner, field, backward): ({f"ix_workflow_{mine}{index}"}, 11)
+        for owner, mine in (("alice", "owner_"), ("root", ""))
+        for field, index in ((WorkflowOrderField.CREATED_AT, "newest"), (WorkflowOrderField.NAME, "name"))
+        for backward in (False, True)
+    }
+
+
+async def test_the_lists_of_many_are_read_side_by_side(busy: ExecutionRecord, rows: Rows) -> None:
+    first = Window[Key](5)
+    async with rows.db.read() as connection:
+        owned = await workflows.page(connection, ALICE, WorkflowListing(), Window(50))
+        mine = await executions.page(connection, ALICE, ExecutionListing(), Window(50))
+    workflow_ids, execution_ids = [each.id for each in owned.items], [each.id for each in mine.items]
+
+    lists = await the_plan(
+        rows.db, lambda tx: executions.pages(tx.connection, ALICE, workflow_ids, ExecutionListing(), first)
+    )
+    histories = await the_plan(
+        rows.db, lambda tx: events.histories(tx.connection, ALICE, execution_ids, Window(2), None)
+    )
+    counts = await the_plan(rows.db, lambda tx: events.counts(tx.connection, ALICE, execution_ids, None))
+
+    assert lists.indexes == {"ix_execution_workflow_newest"}
+    assert lists.read_whole | histories.read_whole | counts.read_whole == set()
+    assert lists.rows_read <= 50 * 6
+    assert histories.rows_read <= 50 * 4
+    assert counts.rows_read <= 50 * 4

@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from app.auth import Caller
 from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
-from app.paging import NewestKey, Page
+from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
+from app.paging import Page, Window
 from app.records import WorkflowRecord
 from app.store import workflows
 from tests.store.ownership import doors, without_caller
@@ -21,6 +22,7 @@ from tests.store.rows import ALICE, BOB, NOW, ROOT, Rows
 SCHEMA = {"type": "object", "required": ["order"]}
 
 REFUSAL = "This workflow belongs to another user."
+EVERYTHING = WorkflowListing(archived=True)
 DOORS = doors(workflows, writers=frozenset({"create", "change"}))
 
 Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
@@ -30,8 +32,8 @@ SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (workflows.get, "record", REFUSAL),
     "lock": (lambda c, who, key: workflows.lock(Transaction(c), who, key), "record", REFUSAL),
     "by_ids": (lambda c, who, key: workflows.by_ids(c, who, [key]), {"id": "record"}, {}),
-    "newest": (lambda c, who, _: workflows.newest(c, who, 10, None, archived=True), ["record"], []),
-    "count": (lambda c, who, _: workflows.count(c, who, archived=True), 1, 0),
+    "page": (lambda c, who, _: workflows.page(c, who, EVERYTHING, Window()), ["record"], []),
+    "count": (lambda c, who, _: workflows.count(c, who, EVERYTHING), 1, 0),
     "input_schemas": (lambda c, who, key: workflows.input_schemas(c, who, [key]), {"id": SCHEMA}, {}),
 }
 
@@ -136,12 +138,11 @@ async def test_pages_show_everything_once_the_newest_first(rows: Rows) -> None:
     await rows.workflow("bob")
 
     found: list[Page[WorkflowRecord]] = []
-    after = None
+    after, listing = None, WorkflowListing()
     async with rows.db.read() as connection:
         while not found or found[-1].has_next:
-            found.append(await workflows.newest(connection, ALICE, 3, after, archived=False))
-            last = found[-1].items[-1]
-            after = NewestKey(last.created_at, last.id)
+            found.append(await workflows.page(connection, ALICE, listing, Window(3, after)))
+            after = listing.key(found[-1].items[-1])
 
     seen = [item for page in found for item in page.items]
     assert [len(page.items) for page in found] == [3, 3, 1]
@@ -159,12 +160,57 @@ async def test_archived_workflows_are_listed_when_asked_for(rows: Rows) -> None:
     archived = await rows.workflow(archived_at=NOW)
 
     async with rows.db.read() as connection:
-        listed = await workflows.newest(connection, ALICE, 10, None, archived=False)
-        everything = await workflows.newest(connection, ALICE, 10, None, archived=True)
-        counts = [await workflows.count(connection, ALICE, archived=each) for each in (False, True)]
+        listed, everything = [
+            await workflows.page(connection, ALICE, each, Window())
+            for each in (WorkflowListing(), EVERYTHING)
+        ]
+        counts = [await workflows.count(connection, ALICE, each) for each in (WorkflowListing(), EVERYTHING)]
         found = await workflows.get(connection, ALICE, archived.id)
 
     assert [item.id for item in listed.items] == [live.id]
     assert {item.id for item in everything.items} == {live.id, archived.id}
     assert counts == [1, 2]
     assert found.archived_at == NOW
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("direction", OrderDirection)
+async def test_pages_lead_through_the_names_in_either_direction(
+    rows: Rows, direction: OrderDirection, *, backward: bool
+) -> None:
+    for name in ("b", "a", "c", "a", "ab", "b", "a"):
+        await rows.workflow(name=name)
+    listing = WorkflowListing(field=WorkflowOrderField.NAME, direction=direction)
+
+    seen: list[WorkflowRecord] = []
+    async with rows.db.read() as connection:
+        while True:
+            end = listing.key(seen[0 if backward else -1]) if seen else None
+            window = Window(2, before=end, backward=True) if backward else Window(2, after=end)
+            page = await workflows.page(connection, ALICE, listing, window)
+            seen = [*page.items, *seen] if backward else [*seen, *page.items]
+            if not (page.has_previous if backward else page.has_next):
+                break
+
+    descending = direction is OrderDirection.DESC
+    assert seen == sorted(seen, key=lambda each: (each.name, each.id.int), reverse=descending)
+    assert len({each.id for each in seen}) == 7
+
+
+async def test_a_search_finds_a_part_of_the_name_in_either_case(rows: Rows) -> None:
+    order, hundred = await rows.workflow(name="Order of 1_0"), await rows.workflow(name="100%")
+    await rows.workflow("bob", name="Order")
+
+    async def found(search: str) -> set[UUID]:
+        listing = WorkflowListing(search)
+        async with rows.db.read() as connection:
+            page = await workflows.page(connection, ALICE, listing, Window())
+            assert await workflows.count(connection, ALICE, listing) == len(page.items)
+        return {record.id for record in page.items}
+
+    assert await found("ORDER") == {order.id}
+    assert await found("10") == {hundred.id}
+    assert await found("1_0") == {order.id}
+    assert await found("0%") == {hundred.id}
+    assert await found("%") == {hundred.id}
+    assert await found("x") == set()

@@ -1,0 +1,85 @@
+"""Filters in SQL: the same rows that `app.filters` matches in memory."""
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Text, exists, func, literal_column, or_
+from sqlalchemy import DateTime as Timestamp
+from sqlmodel import col
+
+from app.auth import Caller
+from app.filters import ExecutionEventFilter, ExecutionFilter, Period
+from app.store import workflows
+from app.store.keyset import NEVER
+from app.store.patterns import containing
+from app.tables import LAST_COMPLETED, SEARCHED, EventType, Execution, ExecutionEvent
+
+ENDED: ColumnElement[Any] = literal_column(LAST_COMPLETED, Timestamp(timezone=True))
+
+# The most by which Temporal's clock, which ends an execution, can be behind ours, which creates it.
+CLOCKS_DIFFER_BY = timedelta(hours=1)
+
+
+def of_executions(caller: Caller, chosen: ExecutionFilter) -> Iterator[ColumnElement[bool]]:
+    """What holds for the executions of a filter."""
+    if chosen.workflow_ids is not None:
+        yield col(Execution.workflow_id).in_(chosen.workflow_ids)
+    if chosen.statuses is not None:
+        yield col(Execution.status).in_(chosen.statuses)
+    yield from _within(col(Execution.created_at), chosen.created)
+    yield from _ended(chosen.completed)
+    yield from _labelled(chosen.labels)
+    if chosen.search is not None:
+        yield or_(
+            has_text(chosen.search), col(Execution.workflow_id).in_(workflows.named(caller, chosen.search))
+        )
+
+
+def of_events(chosen: ExecutionEventFilter) -> Iterator[ColumnElement[bool]]:
+    """What holds for the events of a filter, each joined with its execution."""
+    if chosen.workflow_ids is not None:
+        yield col(Execution.workflow_id).in_(chosen.workflow_ids)
+    if chosen.statuses is not None:
+        yield col(ExecutionEvent.status).in_(chosen.statuses)
+    yield from of_types(chosen.types)
+    yield from _labelled(chosen.labels)
+
+
+def of_types(types: frozenset[EventType] | None) -> Iterator[ColumnElement[bool]]:
+    """What holds for events of some types."""
+    if types is not None:
+        yield col(ExecutionEvent.type).in_(types)
+
+
+def has_text(search: str) -> ColumnElement[bool]:
+    """Whether the text is in an execution's workflow id on Temporal or in a label.
+
+    The index finds it in the labels' JSON too, whose braces and colons are nobody's text: hence the rest.
+    """
+    wanted = containing(search)
+    indexed = literal_column(SEARCHED, Text).ilike(containing(orjson.dumps(search).decode()[1:-1]))
+    label = func.jsonb_each_text(col(Execution.labels)).table_valued("key", "value")
+    labelled = exists().select_from(label).where(or_(label.c.key.ilike(wanted), label.c.value.ilike(wanted)))
+    return indexed & or_(col(Execution.temporal_workflow_id).ilike(wanted), labelled)
+
+
+def _within(moment: Any, period: Period) -> Iterator[ColumnElement[bool]]:
+    if period.start is not None:
+        yield moment >= period.start
+    if period.end is not None:
+        yield moment < period.end
+
+
+def _ended(period: Period) -> Iterator[ColumnElement[bool]]:
+    yield from _within(ENDED, period)
+    if period.end is not None:
+        # It was created before: in the order of creation, what is younger need not be read.
+        yield col(Execution.created_at) < period.end + CLOCKS_DIFFER_BY
+    elif period.start is not None:
+        yield ENDED < NEVER
+
+
+def _labelled(labels: Iterable[tuple[str, str]]) -> Iterator[ColumnElement[bool]]:
+    yield from (col(Execution.labels).contains({key: value}) for key, value in sorted(labels))
