@@ -333,21 +333,29 @@ class Tracker:
             await recorder.catch_up(self._db, self._temporal, run)
 
     async def _each(self, step: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
-        """Take the step for every item, some at once; one that fails stops no other. Raises Unavailable."""
+        """Take the step for every item, some at once; one that fails stops no other.
 
-        async def bounded(item: T) -> None:
+        Raises Unavailable at the first outage, and leaves what it has not begun to the next round.
+        """
+        outage: Unavailable | None = None
+
+        async def take(item: T) -> None:
+            nonlocal outage
             async with self._at_once:
-                await step(item)
+                if outage is not None:
+                    return
+                try:
+                    await step(item)
+                except Unavailable as error:
+                    outage = error
+                except Exception as error:  # noqa: BLE001 - one execution stops no other
+                    self._complain(repr(item), f"{item} cannot be recorded", error)
+                else:
+                    self._failing.pop(repr(item), None)
 
-        results = await asyncio.gather(*map(bounded, items), return_exceptions=True)
-        for item, result in zip(items, results, strict=True):
-            if result is None:
-                self._failing.pop(repr(item), None)
-            elif not isinstance(result, Unavailable):
-                self._complain(repr(item), f"{item} cannot be recorded", result)
-        for result in results:
-            if isinstance(result, Unavailable):
-                raise result
+        await asyncio.gather(*map(take, items))
+        if outage is not None:
+            raise outage
 
     async def _stop(self) -> None:
         tasks = [follower.task for follower in self._followers.values()]
