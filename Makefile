@@ -19,19 +19,22 @@ test: $(READY) $(CLIENTS) ## run all tests against real servers
 faults: $(READY) ## run the fault matrix at its full size (25 minutes) and write docs/faults.md
 	$(BIN)/pytest tests/faults --faults=full $(ARGS)
 
-check: $(READY) ## format, lint, types, import contracts, schema snapshot
+check: $(READY) ## format, lint, types, import contracts, schema snapshot and its breaks, docs/errors.md
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/temporal-graphql schema | diff -u schema.graphql - || { echo "schema.graphql is stale: make schema"; exit 1; }
+	$(BIN)/python -m schema.breaking
+	$(BIN)/python -m schema.manual | diff -u docs/errors.md - || { echo "docs/errors.md is stale: make schema"; exit 1; }
 
 fix: $(READY) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(READY) ## print the schema into schema.graphql
+schema: $(READY) ## print the schema into schema.graphql, and its errors into docs/errors.md
 	$(BIN)/temporal-graphql schema > schema.graphql
+	$(BIN)/python -m schema.manual > docs/errors.md
 
 playground: ## build the playground's assets anew from its npm packages
 	npm --prefix playground ci

@@ -21,8 +21,10 @@ from graphql import (
     TypeDefinitionNode,
     UnionTypeDefinitionNode,
     build_schema,
+    lexicographic_sort_schema,
     parse,
     print_ast,
+    print_schema,
     validate_schema,
 )
 
@@ -103,6 +105,26 @@ THEIRS = names(parse(TARGET.read_text()))
 
 def test_the_committed_schema_is_the_one_that_is_served() -> None:
     assert COMMITTED.read_text() == sdl(), "schema.graphql is stale: make schema"
+
+
+def test_the_printed_schema_is_in_order_and_always_the_same() -> None:
+    """What is not in order would move with a refactoring, and hide in a diff what a client sees change."""
+    definitions = parse(sdl()).definitions
+    types = [node.name.value for node in definitions if isinstance(node, TypeDefinitionNode)]
+    parts = [
+        [part.name.value for part in getattr(node, kind, None) or ()]
+        for node in definitions
+        for kind in ("fields", "values", "types", "interfaces")
+    ]
+
+    assert len(types) == len(definitions)
+    assert [types, *parts] == [sorted(types), *map(sorted, parts)]
+    assert print_schema(lexicographic_sort_schema(build_schema(sdl()))) == print_schema(build_schema(sdl()))
+    assert sdl() == sdl()
+
+
+def test_nothing_is_deprecated_so_far() -> None:
+    assert "@deprecated" not in sdl()
 
 
 def test_the_schema_is_valid() -> None:
