@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-CLIENTS := tests/clients/node_modules/.ready
+ARIADNE := tests/clients/ariadne
+CLIENTS := tests/clients/node_modules/.ready build/ariadne/.ready
 
 .DEFAULT_GOAL := help
 
@@ -46,6 +47,8 @@ lock: $(READY) ## pin every dependency with its hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" $(LOCK) --extra embedded --group dev --constraint requirements.txt \
 		--output-file requirements-dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(LOCK) --output-file $(ARIADNE)/requirements.txt $(ARIADNE)/requirements.in
 
 $(READY): requirements-dev.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -53,8 +56,14 @@ $(READY): requirements-dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(CLIENTS): tests/clients/package-lock.json
-	npm --prefix tests/clients ci --no-audit --no-fund
+tests/clients/node_modules/.ready: tests/clients/package-lock.json
+	npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+# ariadne-codegen wants another graphql-core than we do.
+build/ariadne/.ready: $(ARIADNE)/requirements.txt
+	$(PYTHON) -m venv build/ariadne/.venv
+	build/ariadne/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 .PHONY: help dev test faults check fix schema playground lock

@@ -1,26 +1,33 @@
-"""What the TypeScript clients are made of: types generated from the schema, compiled once."""
+"""What the clients under test are made of: code generated from the schema, and compiled, once."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.clients.programs import ROOT, output
+
 HERE = Path(__file__).parent
-TYPESCRIPT = ("test_apollo.py", "test_codegen.py")
+GENERATED = {"test_apollo.py": "typescript", "test_codegen.py": "typescript", "test_ariadne.py": "ariadne"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what needs the compiled clients on one worker, which compiles them once."""
+    """Keep the tests of one generated client on one worker, which generates it once."""
     for item in items:
-        if item.path.parent == HERE and item.path.name in TYPESCRIPT:
-            item.add_marker(pytest.mark.xdist_group("typescript"))
+        if item.path.parent == HERE and item.path.name in GENERATED:
+            item.add_marker(pytest.mark.xdist_group(GENERATED[item.path.name]))
 
 
 @pytest.fixture(scope="session")
 def build() -> Path:
-    """The compiled clients; fails where the generator or the compiler finds anything wrong."""
+    """The compiled TypeScript clients; fails where the generator or the compiler finds anything wrong."""
     for program in ("graphql-codegen", "tsc"):
-        command = ["npx", "--no-install", program]
-        run = subprocess.run(command, cwd=HERE, check=False, capture_output=True, text=True, timeout=120)
-        assert run.returncode == 0, run.stdout + run.stderr
+        output("npx", "--no-install", program, directory=HERE)
     return HERE / "build"
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """The generated Python client, in a directory of its own."""
+    target = ROOT / "build" / "ariadne"
+    output(target / ".venv/bin/ariadne-codegen", "--config", "tests/clients/ariadne/codegen.toml")
+    return target / "temporal_graphql_client"

@@ -50,7 +50,7 @@ function likely(workflow: { id: string; name: string }): Started {
     status: "PENDING",
     version: 0,
     createdAt: new Date().toISOString(),
-    failure: null,
+    labels: [],
     workflow: { __typename: "Workflow", ...workflow },
   };
   return { __typename: "StartExecutionSuccess", execution, cursor: "", replayed: false };
