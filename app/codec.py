@@ -84,14 +84,19 @@ class RemoteCodec(PayloadCodec):
 
 async def decode_events(codec: PayloadCodec, events: Sequence[HistoryEvent]) -> None:
     """Decode, in place, the payloads of history events that the default converter cannot read."""
-    failures = [failure for event in events for failure in _read_failures(event)]
     payloads = [payload for event in events for payload in _read_payloads(event)]
-    payloads += [failure.encoded_attributes for failure in failures if failure.HasField("encoded_attributes")]
-    sealed = [payload for payload in payloads if not _is_plain(payload)]
+    await decode(codec, payloads, [failure for event in events for failure in _read_failures(event)])
+
+
+async def decode(codec: PayloadCodec, payloads: Sequence[Payload], failures: Sequence[Failure] = ()) -> None:
+    """Decode, in place, payloads and failures, each with its causes, as far as they need it."""
+    chained = [link for failure in failures for link in _chain(failure)]
+    encoded = [failure.encoded_attributes for failure in chained if failure.HasField("encoded_attributes")]
+    sealed = [payload for payload in (*payloads, *encoded) if not _is_plain(payload)]
     opened = await codec.decode(sealed) if sealed else []
     for payload, plain in zip(sealed, opened, strict=True):
         payload.CopyFrom(plain)
-    for failure in failures:
+    for failure in chained:
         _restore(failure)
 
 
@@ -104,15 +109,12 @@ def _read_payloads(event: HistoryEvent) -> Iterator[Payload]:
 
 
 def _read_failures(event: HistoryEvent) -> Iterator[Failure]:
-    """The failures that the event log takes from an event, each with its causes."""
-    for failure in (
-        event.workflow_execution_failed_event_attributes.failure,
-        event.activity_task_failed_event_attributes.failure,
-        event.activity_task_started_event_attributes.last_failure,
-        event.child_workflow_execution_failed_event_attributes.failure,
-        event.workflow_execution_update_completed_event_attributes.outcome.failure,
-    ):
-        yield from _chain(failure)
+    """The failures that the event log takes from an event."""
+    yield event.workflow_execution_failed_event_attributes.failure
+    yield event.activity_task_failed_event_attributes.failure
+    yield event.activity_task_started_event_attributes.last_failure
+    yield event.child_workflow_execution_failed_event_attributes.failure
+    yield event.workflow_execution_update_completed_event_attributes.outcome.failure
 
 
 def _chain(failure: Failure) -> Iterator[Failure]:

@@ -60,6 +60,20 @@ class ExecutionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingActivityRecord:
+    """An activity of an open execution, as Temporal has it now."""
+
+    activity_id: str
+    activity_type: str
+    state: str
+    attempt: int
+    last_failure: str | None
+    last_heartbeat: Any
+    scheduled_at: datetime | None
+    next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class EventRecord:
     """An event at its place in the feed; `recorded_at` is by our clock, `timestamp` by that of its cause."""
 

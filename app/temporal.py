@@ -8,17 +8,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.enums.v1 import TaskQueueType, WorkflowExecutionStatus
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, QueryFailedFailure
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
     ListWorkflowExecutionsRequest,
     PauseWorkflowExecutionRequest,
+    QueryWorkflowRequest,
     RequestCancelWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
@@ -31,10 +36,12 @@ from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from app.codec import decode_events
+from app import activities, payloads
+from app.codec import decode, decode_events
 from app.errors import NotSupported, StartRejected, Unavailable
 from app.history import ACTOR_PREFIX, by_hand
 from app.inputs import MAX_REASON_CHARACTERS
+from app.records import PendingActivityRecord
 from app.store.tracking import StartRequest
 from app.tables import ExecutionStatus
 
@@ -47,8 +54,11 @@ HISTORY_PAGE = 500
 FIRST_PAGE_BATCHES = 10
 LONG_POLL = timedelta(seconds=70)
 DIAL_SECONDS = 1.0
+# Of a list that asks about each of its executions.
+ASKED_AT_ONCE = 20
 # Temporal's own limit on what one call brings, where nobody has changed it.
 MAX_PAYLOAD_BYTES = 2_000_000
+PAUSED = "This execution is paused, and Temporal asks no paused workflow: resume it first."
 PAUSE_IS_OFF = (
     "This Temporal server cannot pause workflows. It needs version 1.30 or newer with the dynamic "
     "configuration value frontend.WorkflowPauseEnabled set to true for the namespace."
@@ -69,6 +79,10 @@ class Refused(Exception):
 
 class Unimplemented(Refused):
     """Temporal does not know this call, or has it turned off."""
+
+
+class QueryFailed(Refused):
+    """The workflow's code has no such query, or its handler failed."""
 
 
 class TooLarge(Refused):
@@ -128,6 +142,7 @@ class Temporal:
     def __init__(self, client: Client, timeout_seconds: float) -> None:
         self._client = client
         self._timeout = timedelta(seconds=timeout_seconds)
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def start(self, request: StartRequest) -> str:
         """Start a workflow once, however often asked, and return its run id; raises StartRejected."""
@@ -226,6 +241,39 @@ class Temporal:
         paused = info.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
         return Description(info.history_length, paused)
 
+    async def pending_activities(self, workflow_id: str) -> list[PendingActivityRecord]:
+        """The activities of the workflow's present run that have not ended; raises NotRunning."""
+        # The wait for others is part of the time that the call may take.
+        async with _call(self._timeout), self._asking:
+            pending = (await self._describe(workflow_id, "")).pending_activities
+        if codec := self._client.data_converter.payload_codec:
+            heartbeats = [payload for each in pending for payload in each.heartbeat_details.payloads]
+            await decode(codec, heartbeats, [each.last_failure for each in pending])
+        now = datetime.now(UTC)
+        return [activities.read(each, now) for each in pending]
+
+    async def query(self, workflow_id: str, query: str, arguments: Sequence[Any]) -> Any:
+        """What the workflow answers to a Temporal Query.
+
+        Raises QueryFailed, TooLarge, NotRunning where Temporal does not have it, Refused before its first
+        task, NotSupported while it is paused, and Unavailable, at once where no worker would take the query.
+        """
+        await self._expect_answer(workflow_id)
+        asked = WorkflowQuery(query_type=query, query_args=Payloads(payloads=await self._encoded(arguments)))
+        request = QueryWorkflowRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id),
+            query=asked,
+        )
+        async with _call(self._timeout):
+            answer = await self._client.workflow_service.query_workflow(request, timeout=self._timeout)
+        if answer.HasField("query_rejected"):
+            raise NotSupported(PAUSED)
+        result = answer.query_result.payloads
+        if codec := self._client.data_converter.payload_codec:
+            await decode(codec, result)
+        return payloads.single(result)
+
     async def reset_of(self, workflow_id: str, run_id: str) -> Reset | None:
         """The run that a reset put in this one's place, if one did; raises NotRunning."""
         answer = await self._describe(workflow_id, run_id)
@@ -309,6 +357,24 @@ class Temporal:
             raise TooLarge(f"has {size} bytes for Temporal, which takes {MAX_PAYLOAD_BYTES} at most")
         return encoded
 
+    async def _expect_answer(self, workflow_id: str) -> None:
+        """Raise NotSupported while the workflow is paused, and Unavailable where no worker would answer."""
+        answer = await self._describe(workflow_id, "")
+        if answer.workflow_execution_info.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED:
+            raise NotSupported(PAUSED)
+        queue = answer.execution_config.task_queue.name
+        request = DescribeTaskQueueRequest(
+            namespace=self._client.namespace,
+            task_queue=TaskQueue(name=queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+        async with _call(self._timeout):
+            described = await self._client.workflow_service.describe_task_queue(
+                request, timeout=self._timeout
+            )
+        if not described.pollers:
+            raise Unavailable(f"No worker polls the task queue {queue!r}: nobody can answer.")
+
     async def _describe(self, workflow_id: str, run_id: str) -> DescribeWorkflowExecutionResponse:
         # Raw: the SDK's own describe fails on a paused run, whose status it does not know.
         request = DescribeWorkflowExecutionRequest(
@@ -379,7 +445,10 @@ def _translated() -> Iterator[None]:
 def _translation(error: RPCError) -> Exception:
     match error.status:
         case RPCStatusCode.NOT_FOUND:
-            return NoNamespace(error.message) if _names_namespace(error) else NotRunning(error.message)
+            no_namespace = _has(error, NamespaceNotFoundFailure.DESCRIPTOR)
+            return NoNamespace(error.message) if no_namespace else NotRunning(error.message)
+        case RPCStatusCode.INVALID_ARGUMENT if _has(error, QueryFailedFailure.DESCRIPTOR):
+            return QueryFailed(error.message)
         case RPCStatusCode.INVALID_ARGUMENT | RPCStatusCode.FAILED_PRECONDITION:
             return Refused(error.message)
         case RPCStatusCode.UNIMPLEMENTED:
@@ -388,5 +457,5 @@ def _translation(error: RPCError) -> Exception:
             return Unavailable("Temporal does not answer.", retry_after_seconds=2)
 
 
-def _names_namespace(error: RPCError) -> bool:
-    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
+def _has(error: RPCError, detail: Descriptor) -> bool:
+    return any(each.Is(detail) for each in error.grpc_status.details)

@@ -143,7 +143,7 @@ publish(
         ErrorCode.INVALID_TRANSITION: "The execution's present status does not allow this.",
         ErrorCode.VERSION_CONFLICT: "The execution has moved on since the version that was expected.",
         ErrorCode.IDEMPOTENCY_CONFLICT: "The idempotency key was used for another request.",
-        ErrorCode.NOT_SUPPORTED: "The Temporal server does not offer this.",
+        ErrorCode.NOT_SUPPORTED: "The Temporal server does not offer this, or not of this execution now.",
         ErrorCode.RATE_LIMITED: "Too many requests: wait before the next.",
         ErrorCode.QUERY_TOO_COMPLEX: "The operation is too deep, too wide or too costly.",
         ErrorCode.CURSOR_EXPIRED: "The events behind the cursor are no longer kept.",

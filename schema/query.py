@@ -1,13 +1,13 @@
 """The root fields of queries."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 
 from app.filters import EVERY_EVENT, StatsFilter
 from app.paging import Paging
 from app.records import EventRecord, ExecutionRecord, WorkflowRecord
-from resolvers import events, executions, stats, viewer, workflows
+from resolvers import events, executions, live, stats, viewer, workflows
 from resolvers.viewer import NodeRecord
 from schema.arguments import (
     After,
@@ -26,6 +26,7 @@ from schema.arguments import (
 )
 from schema.info import Info, selects
 from schema.inputs import execution_listing, workflow_listing
+from schema.scalars import JSON
 from schema.types import (
     Execution,
     ExecutionConnection,
@@ -132,6 +133,28 @@ class Query:
     async def execution_stats(self, info: Info, filter: StatsOf = None) -> ExecutionStats:
         chosen = StatsFilter() if filter is None else filter.filter()
         return ExecutionStats.of(await stats.execution_stats(info.context, chosen), chosen)
+
+    @strawberry.field(
+        description=(
+            "Ask a workflow's code, by a Temporal Query; one that has ended answers too, while a worker "
+            "runs. Fails with INVALID_INPUT where the workflow has no such query or its handler fails, with "
+            "NOT_SUPPORTED while it is paused, and with UNAVAILABLE where no worker answers."
+        )
+    )
+    async def query_execution(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The execution's id.")],
+        query: Annotated[
+            str, strawberry.argument(description="The query's name, as the workflow defines it.")
+        ],
+        arguments: Annotated[
+            list[JSON] | None,
+            strawberry.argument(description="The query's arguments, in order; null sends none."),
+        ] = None,
+    ) -> JSON | None:
+        answer = await live.query_execution(info.context, id=id, query=query, arguments=arguments)
+        return cast("JSON | None", answer)
 
 
 def _node(record: NodeRecord) -> Node:

@@ -12,10 +12,10 @@ from app.auth import Caller
 from app.filters import ExecutionEventFilter, Period, StatsFilter
 from app.listings import ExecutionListing, WorkflowListing
 from app.paging import Page, Paging, feed_cursor
-from app.records import Delivery, EventRecord, ExecutionRecord, WorkflowRecord
+from app.records import Delivery, EventRecord, ExecutionRecord, PendingActivityRecord, WorkflowRecord
 from app.stats import Span, Stats, TimeBucket
 from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
-from resolvers import control, events, executions, stats, workflows
+from resolvers import control, events, executions, live, stats, workflows
 from resolvers.events import FeedPage
 from schema.arguments import (
     After,
@@ -196,6 +196,44 @@ class Label:
     value: str = strawberry.field(description="What it says of this execution.")
 
 
+@strawberry.type(description="An activity of an execution that has not ended, as Temporal has it now.")
+class PendingActivity:
+    activity_id: str = strawberry.field(description="Unique within the run.")
+    activity_type: str = strawberry.field(description="Its Temporal activity type name.")
+    state: str = strawberry.field(
+        description=(
+            "SCHEDULED waits for a worker, STARTED is at work, BACKING_OFF waits for its next attempt; "
+            "CANCEL_REQUESTED, PAUSED and PAUSE_REQUESTED as Temporal says."
+        )
+    )
+    attempt: int = strawberry.field(description="The present attempt, or the next one; the first is 1.")
+    last_failure: str | None = strawberry.field(
+        description="Why the attempt before failed; null where none has."
+    )
+    last_heartbeat: JSON | None = strawberry.field(
+        description="What its last heartbeat told; null where there was none, or it told nothing."
+    )
+    scheduled_at: datetime | None = strawberry.field(
+        description="When its present attempt was handed to the workers; null where unknown."
+    )
+    next_attempt_at: datetime | None = strawberry.field(
+        description="When it is tried next; null unless it is BACKING_OFF."
+    )
+
+    @classmethod
+    def of(cls, record: PendingActivityRecord) -> Self:
+        return cls(
+            activity_id=record.activity_id,
+            activity_type=record.activity_type,
+            state=record.state,
+            attempt=record.attempt,
+            last_failure=record.last_failure,
+            last_heartbeat=cast("JSON | None", record.last_heartbeat),
+            scheduled_at=record.scheduled_at,
+            next_attempt_at=record.next_attempt_at,
+        )
+
+
 @strawberry.type(description="One run of a workflow, from its start to its end, as it is now.")
 class Execution(Node):
     record: strawberry.Private[ExecutionRecord]
@@ -243,6 +281,16 @@ class Execution(Node):
         if self.started_at is None:
             return None
         return ((self.completed_at or datetime.now(UTC)) - self.started_at).total_seconds()
+
+    @strawberry.field(
+        description=(
+            "Its activities that are scheduled, at work or backing off, asked of Temporal now; empty once it "
+            "has ended and before it has started. Fails with UNAVAILABLE while Temporal does not answer."
+        )
+    )
+    async def pending_activities(self, info: Info) -> list[PendingActivity]:
+        records = await live.pending_activities(info.context, self.record)
+        return [PendingActivity.of(record) for record in records]
 
     @strawberry.field(description="The execution that this one was rerun from; null for a first start.")
     async def rerun_of(self, info: Info) -> "Execution | None":
