@@ -40,7 +40,9 @@ class Caller:
     def require(self, scope: str) -> None:
         """Raise Forbidden unless the token carries the scope (or `admin`)."""
         if not self.may(scope):
-            raise Forbidden(f"Your token lacks the scope {scope!r}.", required_scope=scope)
+            raise Forbidden(
+                f"Your token lacks the scope {scope!r}: ask for one that has it.", required_scope=scope
+            )
 
     def may_see(self, owner: str) -> bool:
         return owner == self.owner or self.is_admin
@@ -57,7 +59,7 @@ class Verifier:
     def caller(self, token: str) -> Caller:
         """The caller that a token names; raises Unauthenticated for any other token."""
         if len(token) > MAX_TOKEN_CHARACTERS:
-            raise Unauthenticated("The token is too long.")
+            raise Unauthenticated(f"The token is too long: {MAX_TOKEN_CHARACTERS:,} characters are the most.")
         try:
             claims = jwt.decode(
                 token,
@@ -68,9 +70,11 @@ class Verifier:
             )
             return _caller(claims, self.owner_claim)
         except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated("The token has expired.") from error
+            raise Unauthenticated("The token has expired: get a new one.") from error
         except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, OSError) as error:
-            raise Unauthenticated("The token is not valid.") from error
+            raise Unauthenticated(
+                "The token is not valid: it must be a JWT signed for this server, with `sub` and `exp`."
+            ) from error
 
 
 def bearer(header: str) -> str:
@@ -99,7 +103,9 @@ def _caller(claims: Mapping[str, Any], owner_claim: str) -> Caller:
 
 def _name(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT_CHARACTERS or not value.isprintable():
-        raise Unauthenticated("The token does not name its owner.")
+        raise Unauthenticated(
+            "The token does not name its owner: 1 to 255 printable characters, most often in `sub`."
+        )
     return value
 
 
@@ -107,5 +113,7 @@ def _scopes(value: object) -> frozenset[str]:
     """Scopes as RFC 8693 writes them (one string, separated by spaces) or as a list."""
     words = value.split() if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) and word.isprintable() for word in words):
-        raise Unauthenticated("The token's scope is not a list of words.")
+        raise Unauthenticated(
+            "The token's `scope` must be words with blanks between them, or a list of words."
+        )
     return frozenset(words)

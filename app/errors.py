@@ -44,7 +44,7 @@ class Unauthenticated(DomainError):
 
 
 class Forbidden(DomainError):
-    """The caller is known but may not do this: another owner's object, or a missing scope."""
+    """The caller is known but may not do this: another user's object, or a missing scope."""
 
     code = ErrorCode.FORBIDDEN
 
@@ -105,7 +105,10 @@ class VersionConflict(DomainError):
     code = ErrorCode.VERSION_CONFLICT
 
     def __init__(self, execution: ExecutionRecord, expected: int) -> None:
-        super().__init__(f"Expected version {expected}, but the execution is at version {execution.version}.")
+        super().__init__(
+            f"Expected version {expected}, but the execution is at version {execution.version}. "
+            "Look at it again, and send its present version if you still want this."
+        )
         self.execution = execution
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from app import inputs
 from app.auth import Caller
 from app.errors import Issue
-from app.filters import ExecutionEventFilter, ExecutionFilter
+from app.filters import ExecutionEventFilter, ExecutionFilter, StatsFilter
 
 MAX_VALUES = 100
 # Shorter ones have no trigram: no index finds them.
@@ -20,6 +20,11 @@ def check_executions(caller: Caller, chosen: ExecutionFilter) -> None:
 def check_events(chosen: ExecutionEventFilter) -> None:
     """Raise InvalidInput for a filter that is too large, or that no event could be kept with."""
     inputs.check(*_common(chosen))
+
+
+def check_stats(chosen: StatsFilter) -> None:
+    """Raise InvalidInput for a filter that is too large."""
+    inputs.check(inputs.few("/filter/workflowId", chosen.workflow_ids, MAX_VALUES))
 
 
 def search(path: str, text: str | None) -> Iterator[Issue]:

@@ -12,6 +12,7 @@ from app.records import WorkflowRecord
 from app.stats import Span, Stats, TimeBucket
 from app.store import tallies
 from app.tables import ExecutionStatus
+from resolvers import filters
 from resolvers.context import Context
 
 # Not more often than a person looks.
@@ -22,8 +23,9 @@ NOTHING = Stats(dict.fromkeys(ExecutionStatus, 0), {})
 
 
 async def execution_stats(context: Context, chosen: StatsFilter) -> Stats:
-    """How many of the caller's executions have each status; raises Forbidden."""
+    """How many of the caller's executions have each status; raises Forbidden or InvalidInput."""
     context.caller.require(READ_EXECUTIONS)
+    filters.check_stats(chosen)
     async with context.db.read() as connection:
         return await tallies.stats(connection, context.caller, chosen)
 
@@ -52,7 +54,7 @@ async def timeline(
 async def watch_execution_stats(context: Context, chosen: StatsFilter) -> AsyncGenerator[Stats, None]:
     """How many of the caller's executions have each status: now, and whenever that has changed.
 
-    Raises Forbidden. A slow reader is not given the counts between; the last ones are the newest.
+    Raises Forbidden or InvalidInput. A slow reader is not given the counts between; the last are the newest.
     """
     context.caller.require(READ_EXECUTIONS)
     patience = ADMIN_PAUSE_SECONDS if context.caller.is_admin else None

@@ -27,7 +27,7 @@ publish(
     "Where an execution stands. COMPLETED, FAILED and CANCELLED are final.",
     {
         ExecutionStatus.PENDING: "Accepted here; Temporal has not confirmed the start yet.",
-        ExecutionStatus.RUNNING: "Started on Temporal.",
+        ExecutionStatus.RUNNING: "Started on Temporal, and neither paused nor ended.",
         ExecutionStatus.PAUSED: "Paused on Temporal: no further task of it is handed to a worker.",
         ExecutionStatus.COMPLETED: "Ended with a result.",
         ExecutionStatus.FAILED: "Ended by an error, a timeout, a termination or a refused start.",
@@ -57,7 +57,7 @@ publish(
         FailureReason.TIMED_OUT: "A timeout ran out.",
         FailureReason.TERMINATED: "It was ended at once, by a person or a program.",
         FailureReason.START_REJECTED: "Temporal refused the start for good.",
-        FailureReason.LOST: "Temporal no longer has it.",
+        FailureReason.LOST: "Temporal no longer has it: how it ended is not known.",
     },
 )
 publish(
@@ -116,7 +116,7 @@ publish(
     "ExecutionOrderField",
     "What executions can be ordered by. A time that has not come yet counts as later than all that have.",
     {
-        ExecutionOrderField.CREATED_AT: "When it was accepted here.",
+        ExecutionOrderField.CREATED_AT: "When it was created here.",
         ExecutionOrderField.STARTED_AT: "When Temporal started it.",
         ExecutionOrderField.COMPLETED_AT: "When it ended, in whatever way.",
         ExecutionOrderField.UPDATED_AT: "When its last event was recorded.",
@@ -137,7 +137,7 @@ publish(
     "What kind of failure it is: on the members of mutation results, and as `extensions.code` of errors.",
     {
         ErrorCode.UNAUTHENTICATED: "The token is missing, malformed, expired or not ours.",
-        ErrorCode.FORBIDDEN: "The object is another owner's, or the token lacks a scope.",
+        ErrorCode.FORBIDDEN: "The object is another user's, or the token lacks a scope.",
         ErrorCode.NOT_FOUND: "Nothing has that id.",
         ErrorCode.INVALID_INPUT: "The request or its input breaks a rule.",
         ErrorCode.INVALID_TRANSITION: "The execution's present status does not allow this.",

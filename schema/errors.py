@@ -37,16 +37,18 @@ class NotFoundError(Error):
     id: strawberry.ID = strawberry.field(description="The id that was asked for.")
 
 
-@strawberry.type(description="The object is another owner's, or the token lacks a scope.")
+@strawberry.type(description="The object is another user's, or the token lacks a scope.")
 class ForbiddenError(Error):
     required_scope: str | None = strawberry.field(
-        description="The scope that the token lacks; null where the object is another owner's."
+        description="The scope that the token lacks; null where the object is another user's."
     )
 
 
 @strawberry.type(description="One thing that is wrong with an input.")
 class InputIssue:
-    path: str = strawberry.field(description="JSON Pointer (RFC 6901) into the mutation's input.")
+    path: str = strawberry.field(
+        description="JSON Pointer (RFC 6901) into the mutation's input; empty for the whole of it."
+    )
     message: str = strawberry.field(description="What is wrong there.")
 
 

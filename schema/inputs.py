@@ -223,7 +223,7 @@ class ExecutionFilterInput:
         default=None, description="Of any of these statuses; an empty list matches nothing."
     )
     created_at: DateTimeRange | None = strawberry.field(
-        default=None, description="Accepted in this time span."
+        default=None, description="Created in this time span."
     )
     completed_at: DateTimeRange | None = strawberry.field(
         default=None,
@@ -312,12 +312,16 @@ class WorkflowOrderInput:
 
 
 @strawberry.input(
-    name="ExecutionStatsFilter", description="What is counted: every part that is given must hold."
+    name="ExecutionStatsFilter",
+    description="What is counted: every part that is given must hold; null is not given.",
 )
 class ExecutionStatsFilterInput:
     workflow_id: list[strawberry.ID] | None = strawberry.field(
         default=None,
-        description="Of any of these workflows; one that is missing or another owner's has none to count.",
+        description=(
+            "Of any of these workflows, 100 at most; an empty list matches nothing, and so does another "
+            "user's workflow."
+        ),
     )
     created_at: DateTimeRange | None = strawberry.field(
         default=None, description="Created in this time span, which is widened to whole hours in UTC."

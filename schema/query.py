@@ -47,14 +47,18 @@ class Query:
         return Viewer.of(viewer.viewer(info.context))
 
     @strawberry.field(
-        description="Any object by its id. Fails with NOT_FOUND, or FORBIDDEN for another owner's."
+        description=(
+            "Any object by its id. Null comes with an error: NOT_FOUND, or FORBIDDEN for another user's."
+        )
     )
     async def node(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")]
     ) -> Node | None:
         return _node(await viewer.node(info.context, id))
 
-    @strawberry.field(description="One workflow. Fails with NOT_FOUND, or FORBIDDEN for another owner's.")
+    @strawberry.field(
+        description="One workflow. Null comes with an error: NOT_FOUND, or FORBIDDEN for another user's."
+    )
     async def workflow(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The workflow's id.")]
     ) -> Workflow | None:
@@ -77,7 +81,9 @@ class Query:
         page = await workflows.workflows(info.context, listing, Paging(first, after, last, before))
         return WorkflowConnection.of(page, listing)
 
-    @strawberry.field(description="One execution. Fails with NOT_FOUND, or FORBIDDEN for another owner's.")
+    @strawberry.field(
+        description="One execution. Null comes with an error: NOT_FOUND, or FORBIDDEN for another user's."
+    )
     async def execution(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The execution's id.")]
     ) -> Execution | None:
@@ -128,7 +134,9 @@ class Query:
         return ExecutionEventConnection.of_feed(found, chosen)
 
     @strawberry.field(
-        description="Counts of the caller's executions, an admin's of everybody's: as quick for millions."
+        description=(
+            "Counts of the caller's executions, an admin's of everybody's: as quick for millions as for ten."
+        )
     )
     async def execution_stats(self, info: Info, filter: StatsOf = None) -> ExecutionStats:
         chosen = StatsFilter() if filter is None else filter.filter()

@@ -32,7 +32,10 @@ def same(value: Any) -> Any:
 SCALARS: dict[object, ScalarDefinition] = {
     datetime: strawberry.scalar(
         name="DateTime",
-        description="RFC 3339 instant in UTC, with milliseconds: 2026-01-08T00:00:00.000Z",
+        description=(
+            "RFC 3339 instant in UTC, with milliseconds: 2026-01-08T00:00:00.000Z. "
+            "An input may have any offset."
+        ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
         serialize=serialize_datetime,
         parse_value=parse_datetime,

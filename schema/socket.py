@@ -69,7 +69,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
 
     async def _close_at(self, moment: datetime) -> None:
         await asyncio.sleep((moment - datetime.now(UTC)).total_seconds())
-        await self.websocket.close(FORBIDDEN, "The token has expired.")
+        await self.websocket.close(FORBIDDEN, "The token has expired: get a new one.")
 
     @staticmethod
     def _get_pre_execution_close_reason(error: Any) -> str | None:

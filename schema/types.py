@@ -43,7 +43,7 @@ class PageInfo:
     has_next_page: bool = strawberry.field(description="Whether more follow this page.")
     has_previous_page: bool = strawberry.field(description="Whether there are some before this page.")
     start_cursor: str | None = strawberry.field(
-        description="Cursor of the first item; null on an empty page."
+        description="Cursor of the first item: `before` for the page in front; null on an empty page."
     )
     end_cursor: str | None = strawberry.field(
         description=(
@@ -66,7 +66,9 @@ class PageInfo:
 class Viewer:
     id: strawberry.ID = strawberry.field(description="The owner whose workflows and executions are shown.")
     scopes: list[str] = strawberry.field(description="What the token allows, sorted.")
-    token_expires_at: datetime | None = strawberry.field(description="When the token expires.")
+    token_expires_at: datetime | None = strawberry.field(
+        description="When the token expires, and the sockets opened with it close. Never null so far."
+    )
 
     @classmethod
     def of(cls, caller: Caller) -> Self:
@@ -152,7 +154,7 @@ class Workflow(Node):
 
 @strawberry.type(description="A workflow in a list.")
 class WorkflowEdge:
-    cursor: str = strawberry.field(description="Its place in the list: pass it as `after`.")
+    cursor: str = strawberry.field(description="Its place in the list: pass it as `after` or `before`.")
     node: Workflow = strawberry.field(description="The workflow.")
 
 
@@ -253,7 +255,9 @@ class Execution(Node):
             "Changes on continue-as-new, retry and reset."
         )
     )
-    created_at: datetime = strawberry.field(description="When it was accepted here.")
+    created_at: datetime = strawberry.field(
+        description="When it was created here, before Temporal was asked."
+    )
     started_at: datetime | None = strawberry.field(description="When Temporal started it; null before.")
     completed_at: datetime | None = strawberry.field(
         description="When it ended, in whatever way; null before."
@@ -275,7 +279,10 @@ class Execution(Node):
         return cast("JSON | None", await executions.execution_output(info.context, self.record))
 
     @strawberry.field(
-        description="Seconds from startedAt to completedAt, or to now while it runs; null before."
+        description=(
+            "Seconds from startedAt to completedAt, or to now while it runs or is paused; null before it "
+            "started."
+        )
     )
     def duration(self) -> float | None:
         if self.started_at is None:
@@ -299,7 +306,7 @@ class Execution(Node):
 
     @strawberry.field(
         description=(
-            "What this viewer may ask of it in its present status; empty once it has ended, and without the "
+            "What the caller may ask of it in its present status; empty once it has ended, and without the "
             "scope `executions:write`."
         )
     )
@@ -347,7 +354,7 @@ class Execution(Node):
 
 @strawberry.type(description="An execution in a list.")
 class ExecutionEdge:
-    cursor: str = strawberry.field(description="Its place in the list: pass it as `after`.")
+    cursor: str = strawberry.field(description="Its place in the list: pass it as `after` or `before`.")
     node: Execution = strawberry.field(description="The execution.")
 
 
@@ -405,7 +412,10 @@ class ExecutionEvent(Node):
     record: strawberry.Private[EventRecord]
     snapshot: strawberry.Private[ExecutionRecord | None]
     cursor: str = strawberry.field(
-        description="Its place in the owner's feed: pass it as `after` to a subscription or to `history`."
+        description=(
+            "Its place in the owner's feed: pass it as `after` to a subscription, `executionFeed` or "
+            "`history`."
+        )
     )
     type: EventType = strawberry.field(description="What happened.")
     status: ExecutionStatus = strawberry.field(description="The execution's status after this event.")
@@ -417,7 +427,10 @@ class ExecutionEvent(Node):
     )
 
     @strawberry.field(
-        description="Facts of the event, by type: activity type, attempt, failure, signal name and so on."
+        description=(
+            "Facts of the event, by type: activity type, attempt, failure, signal name and so on. Null "
+            "where there are none."
+        )
     )
     def details(self) -> JSON | None:
         return cast("JSON | None", self.record.details)
@@ -448,7 +461,9 @@ class ExecutionEvent(Node):
 
 @strawberry.type(description="An event in a list.")
 class ExecutionEventEdge:
-    cursor: str = strawberry.field(description="Its place in the owner's feed: pass it as `after`.")
+    cursor: str = strawberry.field(
+        description="Its place in the owner's feed: pass it as `after`; in a `history` as `before` too."
+    )
     node: ExecutionEvent = strawberry.field(description="The event.")
 
 
@@ -508,7 +523,7 @@ class StatusCount:
 class StatsBucket:
     start: datetime = strawberry.field(description="When the span begins, in UTC: a full hour, or midnight.")
     counts: list[StatusCount] = strawberry.field(
-        description="Every status that they have now, in the order of the enum."
+        description="How many of them have each status now; every status, in the order of `byStatus`."
     )
 
     @classmethod
@@ -527,7 +542,10 @@ class ExecutionStats:
     workflow: strawberry.Private[WorkflowRecord | None]
     total: int = strawberry.field(description="How many there are, of whatever status.")
     by_status: list[StatusCount] = strawberry.field(
-        description="How many have each status: every one, in the order of the enum."
+        description=(
+            "How many have each status; every status: PENDING, RUNNING, PAUSED, COMPLETED, FAILED, "
+            "CANCELLED, in this order."
+        )
     )
     duration_p50: float | None = strawberry.field(
         name="durationP50",

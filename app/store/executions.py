@@ -19,7 +19,7 @@ from app.paging import Key, Page, Window
 from app.records import ExecutionRecord
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
-from app.tables import LAST_STARTED, RECORDED, Execution, ExecutionStatus
+from app.tables import LAST_STARTED, RECORDED, Execution
 
 COLUMNS: Sequence[Any] = [
     col(Execution.id),
@@ -61,7 +61,7 @@ async def create(tx: Transaction, values: dict[str, Any]) -> ExecutionRecord:
 
 
 async def get(connection: AsyncConnection, caller: Caller, execution_id: UUID) -> ExecutionRecord:
-    """One execution; raises NotFound, or Forbidden where it is another owner's."""
+    """One execution; raises NotFound, or Forbidden where it is another user's."""
     result = await connection.execute(select(*COLUMNS).where(col(Execution.id) == execution_id))
     return _permitted(result.one_or_none(), caller, execution_id)
 
@@ -121,18 +121,6 @@ async def counts_by_workflow(
     return {id: found.get(id, 0) for id in workflow_ids}
 
 
-async def counts(
-    connection: AsyncConnection, caller: Caller, chosen: ExecutionFilter
-) -> dict[ExecutionStatus, int]:
-    """How many of the caller's executions there are of each status."""
-    query = select(col(Execution.status), func.count()).where(
-        visible(caller), *narrowing.of_executions(caller, chosen)
-    )
-    rows = await connection.execute(query.group_by(col(Execution.status)))
-    found = {row[0]: row[1] for row in rows}
-    return {status: found.get(status, 0) for status in ExecutionStatus}
-
-
 async def payloads(
     connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]
 ) -> dict[UUID, tuple[Any, Any]]:
@@ -146,7 +134,7 @@ def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, execution_id: 
     if row is None:
         raise NotFound("execution", execution_id)
     if not caller.may_see(row.owner_id):
-        raise Forbidden("This execution belongs to another user.")
+        raise Forbidden("This execution belongs to another user; only they or an admin may have it.")
     return ExecutionRecord(*row)
 
 

@@ -52,7 +52,7 @@ async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
 
 
 async def get(connection: AsyncConnection, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
-    """One workflow; raises NotFound, or Forbidden where it is another owner's."""
+    """One workflow; raises NotFound, or Forbidden where it is another user's."""
     result = await connection.execute(select(*_COLUMNS).where(col(Workflow.id) == workflow_id))
     return _permitted(result.one_or_none(), caller, workflow_id)
 
@@ -106,7 +106,7 @@ def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, workflow_id: U
     if row is None:
         raise NotFound("workflow", workflow_id)
     if not caller.may_see(row.owner_id):
-        raise Forbidden("This workflow belongs to another user.")
+        raise Forbidden("This workflow belongs to another user; only they or an admin may have it.")
     return WorkflowRecord(*row)
 
 

@@ -261,7 +261,7 @@ async def test_a_socket_lives_no_longer_than_its_token(quiet_log: Quiet, api: Ap
         closed = await socket.closed(10)
         late = await brief.post(VIEWER)
 
-    assert closed == (FORBIDDEN, "The token has expired.")
+    assert closed == (FORBIDDEN, "The token has expired: get a new one.")
     assert expiry <= time.time() < expiry + 2
     assert late.status_code == UNAUTHENTICATED
 

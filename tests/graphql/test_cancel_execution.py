@@ -193,7 +193,10 @@ async def test_one_that_has_moved_on_is_left_alone_where_a_version_is_expected(
     assert refused == {
         "__typename": "VersionConflictError",
         "code": "VERSION_CONFLICT",
-        "message": "Expected version 1, but the execution is at version 2.",
+        "message": (
+            "Expected version 1, but the execution is at version 2. "
+            "Look at it again, and send its present version if you still want this."
+        ),
         "execution": {"id": started["id"], "status": "RUNNING", "version": 2},
     }
     assert await factories.holdings(alice) == before
@@ -215,7 +218,7 @@ async def test_another_owners_is_forbidden(
     assert refused == {
         "__typename": "ForbiddenError",
         "code": "FORBIDDEN",
-        "message": "This execution belongs to another user.",
+        "message": "This execution belongs to another user; only they or an admin may have it.",
         "requiredScope": None,
     }
     assert [await factories.holdings(user) for user in (alice, bob)] == before

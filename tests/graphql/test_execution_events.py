@@ -142,7 +142,7 @@ async def test_another_owners_is_forbidden_and_nothing_of_it_is_told(
 
     error = await bob.refusal(EVENTS, id=id)
 
-    assert error["message"] == "This execution belongs to another user."
+    assert error["message"] == "This execution belongs to another user; only they or an admin may have it."
     assert error["extensions"] == {"code": "FORBIDDEN"}
 
 

@@ -54,7 +54,7 @@ async def test_another_owners_is_forbidden_and_nothing_of_it_is_told(alice: Clie
 
     assert answer["data"] == {"workflow": None}
     (error,) = answer["errors"]
-    assert error["message"] == "This workflow belongs to another user."
+    assert error["message"] == "This workflow belongs to another user; only they or an admin may have it."
     assert error["extensions"] == {"code": "FORBIDDEN"}
     assert "secret" not in str(answer)
 

@@ -88,7 +88,11 @@ async def test_a_token_is_signed_with_the_secret_of_a_development_stack(bare: Pr
     [
         ("short", (), "JWT_SECRET: must have 32 bytes at least"),
         ("", (), "JWT_SECRET: is not set"),
-        (SECRET, ("--sub", ""), "The token does not name its owner."),
+        (
+            SECRET,
+            ("--sub", ""),
+            "The token does not name its owner: 1 to 255 printable characters, most often in `sub`.",
+        ),
     ],
 )
 async def test_a_token_that_would_not_work_is_refused(

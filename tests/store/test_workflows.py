@@ -21,7 +21,7 @@ from tests.store.rows import ALICE, BOB, NOW, ROOT, Rows
 
 SCHEMA = {"type": "object", "required": ["order"]}
 
-REFUSAL = "This workflow belongs to another user."
+REFUSAL = "This workflow belongs to another user; only they or an admin may have it."
 EVERYTHING = WorkflowListing(archived=True)
 DOORS = doors(workflows, writers=frozenset({"create", "change"}))
 
