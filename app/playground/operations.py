@@ -1,10 +1,10 @@
 """The operations that the playground opens with, one tab each; the tests run them all."""
 
 EXECUTIONS = """\
-# Your newest executions.
-# Run this with the button or Ctrl-Enter.
-query Executions {
-  executions(first: 10) {
+# Your newest executions; the filter is in the
+# variables. Run this with the button or Ctrl-Enter.
+query Executions($filter: ExecutionFilter) {
+  executions(first: 10, filter: $filter) {
     totalCount
     nodes {
       id
@@ -117,6 +117,26 @@ subscription Follow($id: ID!) {
 }
 """
 
+UPDATE = """\
+# Pause an execution, or let it go on with RUNNING;
+# end it by hand with COMPLETED or FAILED.
+mutation Update($id: ID!, $status: ExecutionStatus!) {
+  updateExecution(input: { id: $id, status: $status }) {
+    __typename
+    ... on UpdateExecutionSuccess {
+      execution {
+        status
+        allowedActions
+      }
+    }
+    ... on Error {
+      code
+      message
+    }
+  }
+}
+"""
+
 CANCEL = """\
 # Ask a running workflow to cancel itself.
 mutation Cancel($id: ID!) {
@@ -135,14 +155,38 @@ mutation Cancel($id: ID!) {
 }
 """
 
+STATISTICS = """\
+# How many there are, how long they took, and when.
+query Statistics {
+  executionStats {
+    total
+    byStatus {
+      status
+      count
+    }
+    durationP50
+    durationP95
+    timeline(bucket: HOUR) {
+      start
+      counts {
+        status
+        count
+      }
+    }
+  }
+}
+"""
+
 _ID = '{\n  "id": ""\n}'
 
 OPERATIONS = [
-    {"name": "Executions", "query": EXECUTIONS},
+    {"name": "Executions", "query": EXECUTIONS, "variables": '{\n  "filter": {}\n}'},
     {"name": "Watch", "query": WATCH},
     {"name": "Workflows", "query": WORKFLOWS},
     {"name": "Start", "query": START, "variables": '{\n  "workflowId": ""\n}'},
     {"name": "History", "query": HISTORY, "variables": _ID},
     {"name": "Follow", "query": FOLLOW, "variables": _ID},
+    {"name": "Update", "query": UPDATE, "variables": '{\n  "id": "",\n  "status": "PAUSED"\n}'},
     {"name": "Cancel", "query": CANCEL, "variables": _ID},
+    {"name": "Statistics", "query": STATISTICS},
 ]
