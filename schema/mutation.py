@@ -38,7 +38,12 @@ from schema.payloads import (
 )
 
 
-@strawberry.type(description="What can be done. Expected failures are members of the result, not errors.")
+@strawberry.type(
+    description=(
+        "What can be done. Expected failures are members of the result, not errors. Changing workflows needs "
+        "the token's scope `workflows:write`, all else `executions:write`."
+    )
+)
 class Mutation:
     @strawberry.mutation(description="Register a Temporal workflow type, so that it can be started.")
     async def create_workflow(

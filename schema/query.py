@@ -40,7 +40,12 @@ from schema.types import (
 )
 
 
-@strawberry.type(description="What can be read. Everything needs a token; each user sees their own.")
+@strawberry.type(
+    description=(
+        "What can be read. Everything needs a token, and each user sees their own. Workflows need its scope "
+        "`workflows:read`, all else but `viewer` needs `executions:read`."
+    )
+)
 class Query:
     @strawberry.field(description="Who is asking.")
     def viewer(self, info: Info) -> Viewer:

@@ -16,7 +16,10 @@ ExecutionId = Annotated[strawberry.ID, strawberry.argument(description="The exec
 
 
 @strawberry.type(
-    description="What can be watched. Nothing is lost, doubled or out of order: events carry cursors."
+    description=(
+        "What can be watched. Nothing is lost, doubled or out of order: events carry cursors. "
+        "All of it needs the token's scope `executions:read`."
+    )
 )
 class Subscription:
     @strawberry.subscription(
