@@ -261,6 +261,50 @@ async def test_an_api_killed_after_it_cancelled_a_start_on_its_way(
     assert await world.state(row) is left
 
 
+OUTPUT = "query ($id: ID!) { execution(id: $id) { status output failure { message } } }"
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"status": "COMPLETED", "output": {"paid": 7}}, {"output": {"paid": 7}, "failure": None}),
+        (
+            {"status": "FAILED", "message": "no more"},
+            {"output": None, "failure": {"message": "Failed by hand: no more"}},
+        ),
+    ],
+)
+async def test_an_api_killed_after_it_ended_a_run_by_hand(
+    program: Program, world: World, temporal_address: str, given: Any, left: Any
+) -> None:
+    async with (
+        wired(temporal_address) as wire,
+        program.serve(TEMPORAL_ADDRESS=wire.address, **PATIENT) as replica,
+        replica.api.client("alice") as alice,
+    ):
+        await started(replica.api, world, 3, workflow_type="StepsWorkflow")
+        row = await world.newest()
+        wire.answers.clear()
+        asking = asyncio.create_task(factories.asked(alice, factories.UPDATE, row.id, **given))
+
+        async def ended() -> bool:
+            return await world.state(row) is WorkflowExecutionStatus.TERMINATED
+
+        await until(ended)
+        await replica.killed()
+
+        with pytest.raises(httpx.TransportError):
+            await asking
+    assert (await world.newest()).status == "RUNNING"
+
+    async with program.serve() as replica, program.run("track"):
+        last = f"EXECUTION_{given['status']}"
+        assert await watched(replica.api, row) == ["EXECUTION_CREATED", "EXECUTION_STARTED", last]
+        async with replica.api.client("alice") as alice:
+            found = (await alice.data(OUTPUT, id=row.id))["execution"]
+    assert found == {"status": given["status"], **left}
+
+
 async def test_a_terminated_api_tells_its_subscribers_to_come_back(program: Program) -> None:
     # Nothing is to run into this limit.
     patient = {"SHUTDOWN_TIMEOUT_SECONDS": "300"}

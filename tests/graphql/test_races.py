@@ -1,0 +1,116 @@
+"""Fifty clients at the same executions: every outcome is legal, and Temporal and the log agree on it."""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from typing import Any
+
+import temporalio.client
+from temporalio.client import WorkflowExecutionStatus
+
+from app.settings import Settings
+from tests import factories
+from tests.client import Client, serving, tracking
+from tests.factories import CANCEL, TERMINATE, UPDATE, asked
+from tests.temporal.scene import workflow_id
+
+CLIENTS, EXECUTIONS, ROUNDS = 50, 5, 4
+ACTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cancel": (CANCEL, {}),
+    "pause": (UPDATE, {"status": "PAUSED"}),
+    "resume": (UPDATE, {"status": "RUNNING"}),
+    "complete": (UPDATE, {"status": "COMPLETED", "output": {"by": "hand"}}),
+    "terminate": (TERMINATE, {}),
+}
+LEGAL = {
+    ("PENDING", "RUNNING"),
+    *(("RUNNING", to) for to in ("PAUSED", "COMPLETED", "FAILED")),
+    *(("PAUSED", to) for to in ("RUNNING", "COMPLETED", "FAILED")),
+}
+# What an action is told by, each time that it was taken.
+TOLD = {"pause": "EXECUTION_PAUSED", "resume": "EXECUTION_RESUMED"}
+ENDS = {"complete": "EXECUTION_COMPLETED", "terminate": "EXECUTION_FAILED"}
+
+# An execution, the action, and the kind of answer.
+Outcome = tuple[str, str, str]
+
+
+async def race(client: Client, ids: list[str], chance: random.Random) -> list[Outcome]:
+    """What became of one client's actions; those of the last round may end an execution."""
+    outcomes = []
+    for round in range(ROUNDS):
+        last = round == ROUNDS - 1
+        action = chance.choice(list(ACTIONS) if last else ["cancel", "pause", "resume"])
+        id = chance.choice(ids)
+        mutation, given = ACTIONS[action]
+        answer = await asked(client, mutation, id, **given)
+        outcomes.append((id, action, answer["__typename"]))
+        if answer["__typename"] == "InvalidTransitionError":
+            assert answer["allowedActions"] or answer["from"] in {"COMPLETED", "FAILED"}
+    return outcomes
+
+
+async def paused_and_unpaused(client: temporalio.client.Client, id: str) -> Counter[str]:
+    """How often Temporal paused and unpaused it."""
+    history = client.get_workflow_handle(workflow_id(id)).fetch_history_events()
+    kinds = [event.WhichOneof("attributes") async for event in history]
+    return Counter(
+        {
+            "EXECUTION_PAUSED": kinds.count("workflow_execution_paused_event_attributes"),
+            "EXECUTION_RESUMED": kinds.count("workflow_execution_unpaused_event_attributes"),
+        }
+    )
+
+
+async def test_every_outcome_is_legal_and_told_once(
+    settings: Settings, temporal_client: temporalio.client.Client
+) -> None:
+    async with AsyncExitStack() as stack:
+        apis = [await stack.enter_async_context(serving(settings)) for _ in range(2)]
+        for _ in range(2):
+            await stack.enter_async_context(tracking(settings))
+        clients = [await stack.enter_async_context(apis[n % 2].client("alice")) for n in range(CLIENTS)]
+        ids = [str((await factories.stuck(clients[0]))["id"]) for _ in range(EXECUTIONS)]
+
+        races = [race(client, ids, random.Random(n)) for n, client in enumerate(clients)]
+        outcomes = [outcome for each in await asyncio.gather(*races) for outcome in each]
+        last = [(id, "terminate", await asked(clients[0], TERMINATE, id)) for id in ids]
+        outcomes += [(id, action, answer["__typename"]) for id, action, answer in last]
+
+        kinds = {kind for *_, kind in outcomes}
+        assert kinds <= {
+            *("CancelExecutionSuccess", "UpdateExecutionSuccess", "TerminateExecutionSuccess"),
+            *("InvalidTransitionError", "UnavailableError"),
+        }
+        for id in ids:
+            # The subscription ends with the execution: all is recorded then.
+            await factories.events(clients[0], id)
+            log = await factories.history(clients[0], id)
+            check(log, [outcome for outcome in outcomes if outcome[0] == id])
+            types = Counter(event["type"] for event in log)
+            assert await paused_and_unpaused(temporal_client, id) == Counter(
+                {type: types[type] for type in TOLD.values()}
+            )
+            described = await temporal_client.get_workflow_handle(workflow_id(id)).describe()
+            assert described.status is WorkflowExecutionStatus.TERMINATED
+
+
+def check(log: list[dict[str, Any]], outcomes: list[Outcome]) -> None:
+    """That the log goes one legal way, and tells each action that was taken, once."""
+    statuses = [event["status"] for event in log]
+    changes = {(before, after) for before, after in pairwise(statuses) if before != after}
+    assert changes <= LEGAL
+    types = Counter(event["type"] for event in log)
+    taken = Counter(action for _, action, kind in outcomes if kind.endswith("Success"))
+    # Whether Temporal took what it did not answer in time is not known.
+    unsure = Counter(action for _, action, kind in outcomes if kind == "UnavailableError")
+    for action, type in TOLD.items():
+        assert taken[action] <= types[type] <= taken[action] + unsure[action]
+    ends = {action: types[type] for action, type in ENDS.items()}
+    assert sum(ends.values()) == 1
+    assert log[-1]["type"] in ENDS.values()
+    for action, count in ends.items():
+        assert taken[action] <= count <= taken[action] + unsure[action]
+    assert types["EXECUTION_CANCEL_REQUESTED"] == min(taken["cancel"], 1)
