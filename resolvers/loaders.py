@@ -16,7 +16,7 @@ from app.records import EventRecord, ExecutionRecord, WorkflowRecord
 from app.stats import Stats, TimeBucket
 from app.store import events, executions, tallies, workflows
 from app.store.tallies import Timeline
-from app.tables import EventType
+from app.tables import EventType, ExecutionStatus
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -66,7 +66,7 @@ class Loaders:
 
     def workflow_execution_count(self, chosen: ExecutionFilter) -> DataLoader[UUID, int]:
         """Of each workflow, how many of its executions are chosen."""
-        return self._with(executions.counts_by_workflow, chosen)
+        return self._with(_counts_by_workflow, chosen)
 
     def history(
         self, window: Window[int], types: frozenset[EventType] | None
@@ -117,3 +117,14 @@ async def _count(connection: Connection, caller: Caller, chosen: ExecutionFilter
     if chosen.is_tallied:
         return await tallies.total(connection, caller, chosen.workflow_ids, chosen.statuses)
     return await executions.count(connection, caller, chosen)
+
+
+async def _counts_by_workflow(
+    connection: Connection, caller: Caller, ids: Sequence[UUID], chosen: ExecutionFilter
+) -> dict[UUID, int]:
+    if not chosen.is_tallied:
+        return await executions.counts_by_workflow(connection, caller, ids, chosen)
+    found = await tallies.stats_by_workflow(connection, caller, ids, Period())
+    wanted = ids if chosen.workflow_ids is None else chosen.workflow_ids
+    statuses = ExecutionStatus if chosen.statuses is None else chosen.statuses
+    return {id: sum(found[id].counts[each] for each in statuses) if id in wanted else 0 for id in ids}

@@ -133,8 +133,7 @@ class Workflow(Node):
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
         found = await executions.workflow_executions(info.context, self.record, listing, asked)
-        own = listing.of_workflow(self.record.id)
-        return ExecutionConnection.of(found, own, asked.size, position, self.record.id)
+        return ExecutionConnection.of(found, listing, asked.size, position, self.record.id)
 
     @classmethod
     def of(cls, record: WorkflowRecord) -> Self:
@@ -393,7 +392,8 @@ class ExecutionConnection:
         feed_position: int,
         workflow_id: UUID | None = None,
     ) -> Self:
-        nodes, binding = [Execution.of(record) for record in page.items], listing.binding
+        nodes = [Execution.of(record) for record in page.items]
+        binding = (listing if workflow_id is None else listing.of_workflow(workflow_id)).binding
         cursors = [binding.cursor(listing.key(record)) for record in page.items]
         edges = [ExecutionEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
         return cls(

@@ -200,10 +200,10 @@ async def paid(client: Client, task_queue: str) -> dict[str, Any]:
     return await start(client, payment, {"succeed_on_attempt": 1})
 
 
-async def recorded(services: Services, owner: str, workflow_id: str, count: int) -> list[str]:
+async def recorded(services: Services, owner: str, workflow_id: str, count: int, **more: Any) -> list[str]:
     """The ids of executions that are in the log as if started, oldest first, but unknown to Temporal.
 
-    Two by two they share their time of creation.
+    Two by two they share their time of creation. `more` are further columns.
     """
     ids = sorted((uuid4() for _ in range(count)), key=str)
     first = datetime.now(UTC)
@@ -220,6 +220,7 @@ async def recorded(services: Services, owner: str, workflow_id: str, count: int)
             "start_unsettled": False,
             "created_at": moment,
             "updated_at": moment,
+            **more,
         }
         async with services.db.write() as tx:
             created = await executions.create(tx, values)

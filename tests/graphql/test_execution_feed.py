@@ -17,8 +17,8 @@ from tests.client import Client, Socket, serving
 from tests.eventually import eventually
 
 FEED = """
-subscription ($after: String) {
-  executionFeed(after: $after) { cursor type version details execution { id version } }
+subscription ($after: String, $filter: ExecutionEventFilter) {
+  executionFeed(after: $after, filter: $filter) { cursor type version details execution { id version } }
 }
 """
 BEGINNING = feed_cursor(0)
@@ -220,6 +220,37 @@ async def test_who_vanishes_in_the_midst_of_it_alarms_nobody(
     async with alice.socket() as socket:
         await socket.subscribe("1", FEED, {"after": feed_cursor(200)})
         assert positions(await take(socket, 1)) == [201]
+
+
+async def test_a_filter_chooses_from_what_is_past_and_what_is_live(alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    (prod,) = await factories.recorded(services, "alice", workflow_id, 1, labels={"env": "prod"})
+    (test,) = await factories.recorded(services, "alice", workflow_id, 1, labels={"env": "test"})
+    await factories.note(services, prod)
+    chosen = {
+        "labels": [{"key": "env", "value": "prod"}],
+        "workflowId": [workflow_id],
+        "status": ["PENDING"],
+        "types": ["EXECUTION_UPDATED"],
+    }
+
+    async with alice.socket() as socket:
+        await socket.subscribe("1", FEED, {"after": BEGINNING, "filter": chosen})
+        past = await take(socket, 1)
+        await factories.note(services, test)
+        await factories.note(services, prod)
+        live = await take(socket, 1)
+
+    assert positions(past + live) == [3, 5]
+    assert places(live) == [(prod, 3)]
+
+
+async def test_a_filter_out_of_bounds_is_refused(alice: Client) -> None:
+    labels = [{"key": f"key{place}", "value": ""} for place in range(101)]
+
+    error = await alice.refusal(FEED, filter={"labels": labels})
+
+    assert [issue["path"] for issue in error["extensions"]["issues"]] == ["/filter/labels"]
 
 
 async def test_a_garbage_cursor_is_refused(alice: Client, subtests: pytest.Subtests) -> None:

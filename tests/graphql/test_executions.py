@@ -1,23 +1,34 @@
-"""executions: the caller's, newest first, page by page."""
+"""executions: the caller's, in any order, under any filter, page by page from either end."""
 
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+from sqlmodel import col, update
 
+from app.tables import Execution
 from resolvers.context import Services
 from tests import factories
-from tests.client import Client
+from tests.client import Api, Client
 
 PAGE = """
-query ($first: Int, $after: String) {
-  executions(first: $first, after: $after) {
+query (
+  $first: Int, $after: String, $last: Int, $before: String, $page: Int,
+  $filter: ExecutionFilter, $orderBy: ExecutionOrder
+) {
+  executions(
+    first: $first, after: $after, last: $last, before: $before, page: $page
+    filter: $filter, orderBy: $orderBy
+  ) {
     edges { cursor node { id } }
     nodes { id }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
   }
 }
 """
+COUNT = "query ($filter: ExecutionFilter) { executions(filter: $filter) { totalCount pageCount } }"
 
 
 async def page(client: Client, **variables: Any) -> dict[str, Any]:
@@ -144,21 +155,229 @@ async def test_the_feed_of_a_new_user_can_be_watched_from_its_beginning(
     assert event["execution"]["id"] == new[0]
 
 
+async def test_the_pages_lead_back_from_the_last(alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    newest_first = (await factories.recorded(services, "alice", workflow_id, 5))[::-1]
+
+    last = await page(alice, last=2)
+    middle = await page(alice, last=2, before=last["pageInfo"]["startCursor"])
+    first = await page(alice, before=middle["pageInfo"]["startCursor"])
+
+    assert [ids(first), ids(middle), ids(last)] == [newest_first[:1], newest_first[1:3], newest_first[3:]]
+    around = [
+        (found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"])
+        for found in (first, middle, last)
+    ]
+    assert around == [(False, True), (True, True), (True, False)]
+
+
+async def test_pages_have_numbers_too(alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    newest_first = (await factories.recorded(services, "alice", workflow_id, 5))[::-1]
+
+    pages = [await page(alice, first=2, page=number) for number in (1, 2, 3, 4)]
+    counts = await alice.data("{ executions(first: 2) { pageCount totalCount } }")
+
+    assert [ids(found) for found in pages] == [newest_first[:2], newest_first[2:4], newest_first[4:], []]
+    assert [found["pageInfo"]["hasNextPage"] for found in pages] == [True, True, False, False]
+    assert counts == {"executions": {"pageCount": 3, "totalCount": 5}}
+
+
+async def test_what_contradicts_itself_is_refused(
+    alice: Client, services: Services, subtests: pytest.Subtests
+) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    await factories.recorded(services, "alice", workflow_id, 1)
+    cursor = (await page(alice))["pageInfo"]["endCursor"]
+    wrong: list[tuple[dict[str, Any], list[str]]] = [
+        ({"first": 1, "last": 1}, ["/last"]),
+        ({"page": 1, "after": cursor}, ["/after"]),
+        ({"page": 1, "last": 1, "before": cursor}, ["/last", "/before"]),
+        ({"page": 0}, ["/page"]),
+        ({"page": 101, "first": 100}, ["/page"]),
+        ({"last": 101}, ["/last"]),
+    ]
+
+    for variables, paths in wrong:
+        with subtests.test(str(variables)):
+            error = await alice.error(PAGE, **variables)
+
+            assert error["extensions"]["code"] == "INVALID_INPUT"
+            assert [issue["path"] for issue in error["extensions"]["issues"]] == paths
+
+
+async def test_a_cursor_belongs_to_one_order_and_one_filter(alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    await factories.recorded(services, "alice", workflow_id, 2)
+    cursor = (await page(alice, first=1))["pageInfo"]["endCursor"]
+    workflows = await alice.data("{ workflows { pageInfo { endCursor } } }")
+
+    errors = [
+        await alice.error(PAGE, after=cursor, orderBy={"field": "UPDATED_AT"}),
+        await alice.error(PAGE, after=cursor, orderBy={"direction": "ASC"}),
+        await alice.error(PAGE, before=cursor, filter={"status": ["PENDING"]}),
+        await alice.error(PAGE, after=workflows["workflows"]["pageInfo"]["endCursor"]),
+    ]
+
+    assert [error["extensions"]["code"] for error in errors] == ["INVALID_INPUT"] * 4
+    messages = [error["message"] for error in errors]
+    assert "another order, CREATED_AT DESC: this list is in the order UPDATED_AT DESC" in messages[0]
+    assert "another order, CREATED_AT DESC: this list is in the order CREATED_AT ASC" in messages[1]
+    assert messages[2].startswith("/before: is a cursor of another filter")
+    assert messages[3] == "/after: is not a cursor of this list; pass one that it returned"
+    # The same filter written in another way is the same.
+    one = await page(alice, first=1, filter={"status": ["PENDING", "RUNNING"], "labels": []})
+    again = {"status": ["RUNNING", "PENDING", "RUNNING"], "search": None}
+    assert len(ids(await page(alice, after=one["pageInfo"]["endCursor"], filter=again))) == 1
+
+
+async def test_each_order_has_two_directions(alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    oldest, newer, newest = await factories.recorded(services, "alice", workflow_id, 3)
+    at = [datetime(2026, 1, day, tzinfo=UTC) for day in (8, 9, 10)]
+    async with services.db.write() as tx:
+        for id, values in (
+            (oldest, {"created_at": at[0], "started_at": at[2], "completed_at": None, "updated_at": at[1]}),
+            (newer, {"created_at": at[1], "started_at": at[1], "completed_at": at[2], "updated_at": at[0]}),
+            (newest, {"created_at": at[2], "started_at": None, "completed_at": at[1], "updated_at": at[2]}),
+        ):
+            await tx.connection.execute(
+                update(Execution).where(col(Execution.id) == UUID(id)).values(**values)
+            )
+    ascending = {
+        "CREATED_AT": [oldest, newer, newest],
+        "STARTED_AT": [newer, oldest, newest],
+        "COMPLETED_AT": [newest, newer, oldest],
+        "UPDATED_AT": [newer, oldest, newest],
+    }
+
+    for field, expected in ascending.items():
+        assert ids(await page(alice, orderBy={"field": field, "direction": "ASC"})) == expected
+        assert ids(await page(alice, orderBy={"field": field})) == expected[::-1]
+    assert ids(await page(alice, orderBy={})) == [newest, newer, oldest]
+
+
+async def test_every_part_of_a_filter_must_hold(
+    alice: Client, services: Services, subtests: pytest.Subtests
+) -> None:
+    orders = await factories.workflow(alice, "orders", name="Orders")
+    payments = await factories.workflow(alice, "orders", name="Payments")
+    (labelled,) = await factories.recorded(services, "alice", orders, 1, labels={"env": "prod", "team": "a"})
+    (other,) = await factories.recorded(services, "alice", orders, 1, labels={"env": "test"})
+    (paid,) = await factories.recorded(services, "alice", payments, 1)
+    env, team = {"key": "env", "value": "prod"}, {"key": "team", "value": "a"}
+    expected: list[tuple[dict[str, Any], set[str]]] = [
+        ({}, {labelled, other, paid}),
+        ({"workflowId": [orders]}, {labelled, other}),
+        ({"workflowId": [orders, payments]}, {labelled, other, paid}),
+        ({"workflowId": [str(uuid4())]}, set()),
+        ({"workflowId": []}, set()),
+        ({"status": ["PENDING"]}, {labelled, other, paid}),
+        ({"status": ["RUNNING", "FAILED"]}, set()),
+        ({"status": []}, set()),
+        ({"labels": [env]}, {labelled}),
+        ({"labels": [env, team]}, {labelled}),
+        ({"labels": [team, {"key": "env", "value": "test"}]}, set()),
+        ({"labels": []}, {labelled, other, paid}),
+        ({"search": "  PAYM "}, {paid}),
+        ({"search": "prod"}, {labelled}),
+        ({"search": "TEAM"}, {labelled}),
+        ({"search": other[:13]}, {other}),
+        ({"search": "nv"}, {labelled, other}),
+        ({"search": "order", "workflowId": [payments]}, set()),
+        ({"createdAt": {"from": "2026-01-01T00:00:00Z"}, "search": "order"}, {labelled, other}),
+        ({"createdAt": {"to": "2026-01-01T00:00:00Z"}}, set()),
+        ({"completedAt": {"from": "2026-01-01T00:00:00Z"}}, set()),
+        ({"completedAt": {"from": None, "to": None}}, {labelled, other, paid}),
+        (dict.fromkeys(("workflowId", "status", "labels", "search", "createdAt")), {labelled, other, paid}),
+    ]
+
+    for chosen, found in expected:
+        with subtests.test(str(chosen)):
+            assert set(ids(await page(alice, filter=chosen))) == found
+            counted = await alice.data(COUNT, filter=chosen)
+            assert counted == {"executions": {"totalCount": len(found), "pageCount": min(1, len(found))}}
+
+
+async def test_a_filter_out_of_bounds_is_refused(alice: Client, subtests: pytest.Subtests) -> None:
+    many = [{"key": f"key{place}", "value": ""} for place in range(101)]
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"workflowId": [str(uuid4()) for _ in range(101)]}, "/filter/workflowId"),
+        ({"labels": many}, "/filter/labels"),
+        ({"labels": [{"key": "x" * 256, "value": ""}]}, "/filter/labels"),
+        ({"labels": [{"key": "x", "value": "\x00"}]}, "/filter/labels"),
+        ({"search": ""}, "/filter/search"),
+        ({"search": "   "}, "/filter/search"),
+        ({"search": "x" * 256}, "/filter/search"),
+        ({"search": "a\x00b"}, "/filter/search"),
+        ({"search": "a\nb"}, "/filter/search"),
+    ]
+
+    for chosen, path in wrong:
+        with subtests.test(str(chosen)[:60]):
+            error = await alice.error(PAGE, filter=chosen)
+
+            assert error["extensions"]["code"] == "INVALID_INPUT"
+            assert [issue["path"] for issue in error["extensions"]["issues"]] == [path]
+
+
+async def test_an_admin_finds_everybodys_but_not_by_two_letters(
+    api: Api, alice: Client, bob: Client, services: Services
+) -> None:
+    for user, client in (("alice", alice), ("bob", bob)):
+        workflow_id = await factories.workflow(client, "orders", name="Orders")
+        await factories.recorded(services, user, workflow_id, 1)
+
+    async with api.client("root", "admin") as root:
+        found = await root.data(COUNT, filter={"search": "orders"})
+        error = await root.error(PAGE, filter={"search": "or"})
+
+    assert found == {"executions": {"totalCount": 2, "pageCount": 1}}
+    assert error["extensions"]["issues"] == [
+        {"path": "/filter/search", "message": "must have 3 characters at least in a list of all owners"}
+    ]
+
+
 async def test_nested_fields_are_batched(statements: list[str], alice: Client, services: Services) -> None:
     for _ in range(2):
         workflow_id = await factories.workflow(alice, "orders")
-        await factories.recorded(services, "alice", workflow_id, 10)
+        first, *_ = await factories.recorded(services, "alice", workflow_id, 5)
+        await factories.recorded(services, "alice", workflow_id, 5, rerun_of=UUID(first))
 
-    counts = []
-    for selection in (
-        "nodes { id }",
-        "nodes { workflow { name } }",
-        "nodes { workflow { name } } totalCount",
-        "nodes { workflow { name inputSchema } input output } totalCount feedCursor",
+    counts = {}
+    for selection, expected in (
+        ("nodes { id labels { key } }", 1),
+        ("nodes { workflow { name } }", 2),
+        ("nodes { workflow { name } } totalCount pageCount", 3),
+        ("nodes { workflow { name inputSchema } input output } totalCount feedCursor", 6),
+        ("nodes { rerunOf { id workflow { name } } }", 3),
+        ("nodes { history(first: 5) { nodes { type execution { status } } totalCount } }", 4),
+        ("nodes { history(first: 1) { nodes { type } } later: history(last: 2) { nodes { type } } }", 3),
+        (
+            "nodes { workflow { name } rerunOf { id } history(first: 5) { nodes { type } } input output } "
+            "totalCount",
+            6,
+        ),
+        ("nodes { workflow { executions(first: 2) { nodes { id } totalCount feedCursor } } }", 5),
     ):
         statements.clear()
         found = await alice.data(f"{{ executions(first: 20) {{ {selection} }} }}")
         assert len(found["executions"]["nodes"]) == 20
-        counts.append(len(statements))
+        counts[selection] = (len(statements), expected)
 
-    assert counts == [1, 2, 3, 6]
+    assert {name: both for name, both in counts.items() if both[0] != both[1]} == {}
+
+
+async def test_input_and_output_are_read_only_when_selected(
+    statements: list[str], alice: Client, services: Services
+) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    await factories.recorded(services, "alice", workflow_id, 2)
+
+    read = []
+    for selection in ("id failure { message } labels { key }", "input"):
+        statements.clear()
+        await alice.data(f"{{ executions {{ nodes {{ {selection} }} }} }}")
+        read.append("execution.input" in " ".join(statements))
+
+    assert read == [False, True]

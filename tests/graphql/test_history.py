@@ -1,4 +1,4 @@
-"""Execution.history: an execution's events, oldest first, page by page."""
+"""Execution.history: an execution's events, oldest first, page by page from either end."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from tests import factories
 from tests.client import Client
 
 PAGE = """
-query ($id: ID!, $first: Int, $after: String) {
+query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $types: [ExecutionEventType!]) {
   execution(id: $id) {
-    history(first: $first, after: $after) {
+    history(first: $first, after: $after, last: $last, before: $before, types: $types) {
       totalCount
       edges { cursor node { id } }
       nodes { id cursor type status version message timestamp actor details execution { id status version } }
@@ -117,3 +117,35 @@ async def test_a_page_is_two_statements_and_counting_is_one_more(
         counts.append(len(statements))
 
     assert counts == [2, 3, 3]
+
+
+async def test_the_last_events_come_in_the_order_of_the_first(alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
+    await factories.note(services, id, 4)
+
+    last = await page(alice, id, last=2)
+    before = await page(alice, id, last=2, before=last["pageInfo"]["startCursor"])
+    nearest = await page(alice, id, before=before["pageInfo"]["startCursor"])
+
+    versions = [[node["version"] for node in found["nodes"]] for found in (nearest, before, last)]
+    assert versions == [[1], [2, 3], [4, 5]]
+    around = [
+        (found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"])
+        for found in (nearest, before, last)
+    ]
+    assert around == [(False, True), (True, True), (True, False)]
+
+
+async def test_only_events_of_some_types_may_be_asked_for(alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "orders")
+    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
+    await factories.note(services, id, 3)
+
+    updates = await page(alice, id, types=["EXECUTION_UPDATED", "TIMER_FIRED"], last=2)
+    none, every = await page(alice, id, types=[]), await page(alice, id, types=None)
+
+    assert [node["version"] for node in updates["nodes"]] == [3, 4]
+    assert (updates["totalCount"], updates["pageInfo"]["hasPreviousPage"]) == (3, True)
+    assert (none["nodes"], none["totalCount"]) == ([], 0)
+    assert every["totalCount"] == 4

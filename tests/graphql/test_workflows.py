@@ -1,4 +1,4 @@
-"""workflows: the caller's, newest first, page by page."""
+"""workflows: the caller's, by age or by name, page by page from either end."""
 
 from typing import Any
 
@@ -9,8 +9,14 @@ from tests import factories
 from tests.client import Client
 
 PAGE = """
-query ($first: Int, $after: String, $includeArchived: Boolean! = false) {
-  workflows(first: $first, after: $after, includeArchived: $includeArchived) {
+query (
+  $first: Int, $after: String, $last: Int, $before: String
+  $search: String, $includeArchived: Boolean! = false, $orderBy: WorkflowOrder
+) {
+  workflows(
+    first: $first, after: $after, last: $last, before: $before
+    search: $search, includeArchived: $includeArchived, orderBy: $orderBy
+  ) {
     edges { cursor node { id } }
     nodes { id }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
@@ -119,3 +125,64 @@ async def test_a_page_is_one_statement_and_each_extra_one_more(statements: list[
         counts.append(len(statements))
 
     assert counts == [1, 2, 3]
+
+
+async def test_pages_lead_through_the_names_from_either_end(alice: Client) -> None:
+    names = {
+        name: await factories.workflow(alice, "orders", name=name)
+        for name in ("pear", "fig", "apple", "kiwi")
+    }
+    sorted_ids = [names[name] for name in sorted(names)]
+    by_name = {"field": "NAME", "direction": "ASC"}
+
+    first = await page(alice, first=3, orderBy=by_name)
+    rest = await page(alice, after=first["pageInfo"]["endCursor"], orderBy=by_name)
+    last = await page(alice, last=3, orderBy=by_name)
+    before = await page(alice, last=3, before=last["pageInfo"]["startCursor"], orderBy=by_name)
+    descending = await page(alice, orderBy={"field": "NAME"})
+
+    assert ids(first) + ids(rest) == sorted_ids
+    assert ids(before) + ids(last) == sorted_ids
+    assert ids(descending) == sorted_ids[::-1]
+
+
+async def test_a_cursor_belongs_to_one_order_and_one_search(alice: Client) -> None:
+    await create(alice, 2)
+    cursor = (await page(alice, first=1))["pageInfo"]["endCursor"]
+
+    errors = [
+        await alice.error(PAGE, after=cursor, orderBy={"field": "NAME"}),
+        await alice.error(PAGE, after=cursor, search="order"),
+        await alice.error(PAGE, after=cursor, includeArchived=True),
+        await alice.error(PAGE, first=1, last=1),
+    ]
+
+    assert [error["extensions"]["code"] for error in errors] == ["INVALID_INPUT"] * 4
+    assert "another order, CREATED_AT DESC: this list is in the order NAME DESC" in errors[0]["message"]
+    assert "another filter" in errors[1]["message"]
+    assert "another filter" in errors[2]["message"]
+
+
+async def test_a_search_finds_a_part_of_the_name(alice: Client, bob: Client) -> None:
+    order = await factories.workflow(alice, "orders", name="Order 100%")
+    await factories.workflow(alice, "orders", name="Payment")
+    await factories.workflow(bob, "orders", name="Order")
+
+    found = {
+        text: ids(await page(alice, search=text))
+        for text in ("ORDER", " 100% ", "0%", "%0", "r_er", "r", "x")
+    }
+    total = await alice.data('{ workflows(search: "order") { totalCount } }')
+
+    assert {text: each for text, each in found.items() if each} == dict.fromkeys(
+        ("ORDER", " 100% ", "0%", "r"), [order]
+    )
+    assert total == {"workflows": {"totalCount": 1}}
+
+
+async def test_a_search_for_nothing_or_too_much_is_refused(alice: Client, subtests: pytest.Subtests) -> None:
+    for text in ("", "  ", "x" * 256, "\x00"):
+        with subtests.test(text[:5]):
+            error = await alice.error(PAGE, search=text)
+
+            assert [issue["path"] for issue in error["extensions"]["issues"]] == ["/search"]

@@ -1,0 +1,212 @@
+"""Lists over a million executions of a hundred owners, measured in Postgres: `python -m benchmarks.lists`.
+
+Each question is asked through the store as the API asks it, 50 times; the figures are the median in ms
+with the driver's and SQLAlchemy's part, and what one more run looked at: rows of tables, blocks of 8 KiB.
+At the published size it writes docs/lists.md.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from app import migrate, servers
+from app.auth import ADMIN, USER_SCOPES, Caller
+from app.db import Database
+from app.filters import EVERY_EXECUTION, ExecutionFilter, Period, StatsFilter
+from app.listings import ExecutionListing, ExecutionOrderField
+from app.paging import Key, Window
+from app.store import executions, tallies
+from app.tables import ExecutionStatus
+from tests.store.plans import Ask, Plan, plans
+
+EXECUTIONS, OWNERS, WORKFLOWS = 1_000_000, 100, 20
+RUNS, DEPTH = 50, 10_000
+REPORT = Path(__file__).parent.parent / "docs" / "lists.md"
+NOW = datetime(2026, 1, 8, tzinfo=UTC)
+OWNER = Caller("owner 7", "owner 7", frozenset(USER_SCOPES), datetime(2100, 1, 1, tzinfo=UTC))
+EVERYBODY = Caller("root", "root", frozenset({ADMIN}), datetime(2100, 1, 1, tzinfo=UTC))
+
+# One execution every eight seconds, the owners in turn; owner 7 has three shares, to page through deeply.
+LOAD = (
+    """
+    INSERT INTO workflow (id, owner_id, name, workflow_type, task_queue, created_at, updated_at)
+    SELECT gen_random_uuid(), 'owner ' || o, 'Order ' || w, 'OrderWorkflow', 'orders', $1, $1
+    FROM generate_series(1, $2::int) o, generate_series(1, $3::int) w
+    """,
+    """
+    INSERT INTO execution (
+        id, owner_id, workflow_id, status, version, input, output, labels, started_by, temporal_workflow_id,
+        next_history_event, start_unsettled, created_at, started_at, completed_at, updated_at
+    )
+    SELECT id, owner, workflow, status, 6, '{"order": 1}', '{"total": 2}',
+        jsonb_build_object('env', CASE WHEN n % 3 = 0 THEN 'prod' ELSE 'test' END, 'customer', 'c' || n / 50),
+        owner, 'temporal-graphql-' || id, 20, false, created, created + interval '0.1 s',
+        CASE WHEN status NOT IN ('PENDING', 'RUNNING', 'PAUSED') THEN created + took END, created + took
+    FROM (
+        SELECT n, gen_random_uuid() AS id, 'owner ' || owner AS owner,
+            $1::timestamptz - (n * 8 + random()) * interval '1 s' AS created,
+            (1 + random() * 600) * interval '1 s' AS took,
+            ids[1 + (n / $2::int) % $3::int] AS workflow,
+            CASE WHEN chance < 1 THEN 'PAUSED' WHEN chance < 11 THEN 'RUNNING'
+                WHEN chance < 31 THEN 'CANCELLED' WHEN chance < 81 THEN 'FAILED'
+                ELSE 'COMPLETED' END AS status
+        FROM (
+            SELECT n, abs(hashint4(n)) % 1000 AS chance,
+                CASE WHEN n % 50 = 0 THEN 7 ELSE 1 + n % $2::int END AS owner
+            FROM generate_series(1, $4::int) n
+        ) numbered
+        JOIN (SELECT owner_id, array_agg(id) AS ids FROM workflow GROUP BY 1) owned
+            ON owned.owner_id = 'owner ' || numbered.owner
+    ) made
+    """,
+)
+
+
+async def load(url: str, count: int) -> None:
+    """The workflows, executions and tallies; the indexes are built after, as that takes minutes less."""
+    connection = await asyncpg.connect(url)
+    indexes = await connection.fetch(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'execution' AND indexname LIKE 'ix%'"
+    )
+    await connection.execute("SET maintenance_work_mem = '512MB'; SET synchronous_commit = off")
+    for index in indexes:
+        await connection.execute(f"DROP INDEX {index['indexname']}")
+    await connection.execute(LOAD[0], NOW, OWNERS, WORKFLOWS)
+    await connection.execute(LOAD[1], NOW, OWNERS, WORKFLOWS, count)
+    for index in indexes:
+        await connection.execute(index["indexdef"])
+    await connection.execute(import_module("migrations.versions.0002_lists_and_tallies").COUNT_ALL)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+
+
+async def place_at(db: Database, depth: int) -> Key:
+    """Where the owner's row of that number stands, the newest being the first."""
+    async with db.read() as connection:
+        page = await executions.page(connection, OWNER, ExecutionListing(), Window(1, skipped=depth - 1))
+    return ExecutionListing().key(page.items[0])
+
+
+def page(caller: Caller, chosen: ExecutionFilter = EVERY_EXECUTION, **more: Any) -> Ask:
+    """The question for a page of ten."""
+    listing = ExecutionListing(chosen, more.pop("field", ExecutionOrderField.CREATED_AT))
+    return lambda tx: executions.page(tx.connection, caller, listing, Window(10, **more))
+
+
+def total(caller: Caller, chosen: ExecutionFilter) -> Ask:
+    """The question for a count that no tally answers."""
+    return lambda tx: executions.count(tx.connection, caller, chosen)
+
+
+def filters(workflow: UUID) -> Mapping[str, ExecutionFilter]:
+    """Each part alone, in the midst of the data where it is a time."""
+    some_day = Period(NOW - timedelta(days=30), NOW - timedelta(days=29))
+    return {
+        "workflow": ExecutionFilter(frozenset({workflow})),
+        "status (2 %)": ExecutionFilter(statuses=frozenset({ExecutionStatus.CANCELLED})),
+        "two statuses": ExecutionFilter(statuses=frozenset(list(ExecutionStatus)[3:5])),
+        "createdAt (a day)": ExecutionFilter(created=some_day),
+        "completedAt (a day)": ExecutionFilter(completed=some_day),
+        "completedAt (since)": ExecutionFilter(completed=Period(NOW - timedelta(days=30))),
+        "label (rare)": ExecutionFilter(labels=frozenset({("customer", "c9000")})),
+        "label (a third)": ExecutionFilter(labels=frozenset({("env", "prod")})),
+        "search (rare)": ExecutionFilter(search="C9000"),
+        "search (everything)": ExecutionFilter(search="graphql"),
+        "search (a name)": ExecutionFilter(search="order 17"),
+        "search (nothing)": ExecutionFilter(search="no such thing"),
+    }
+
+
+async def questions(db: Database) -> Mapping[str, Ask]:
+    """All that is measured, by name."""
+    deep = await place_at(db, DEPTH)
+    async with db.read() as connection:
+        first = await executions.page(connection, OWNER, ExecutionListing(), Window(1))
+    chosen = filters(first.items[0].workflow_id)
+    orders = {
+        f"order {field}, first page": page(OWNER, field=field) for field in list(ExecutionOrderField)[1:]
+    }
+    return {
+        "first page": page(OWNER),
+        f"page by cursor at depth {DEPTH:,}": page(OWNER, after=deep),
+        f"page before the cursor at depth {DEPTH:,}": page(OWNER, before=deep, backward=True),
+        "numbered page at 9,990 items": page(OWNER, skipped=9_990),
+        **orders,
+        **{f"filter {name}, first page": page(OWNER, each) for name, each in chosen.items()},
+        "stats, and the total of all": lambda tx: tallies.stats(tx.connection, OWNER, StatsFilter()),
+        **{f"filter {name}, total": total(OWNER, each) for name, each in list(chosen.items())[3:]},
+        "all owners, first page": page(EVERYBODY),
+        "all owners, stats": lambda tx: tallies.stats(tx.connection, EVERYBODY, StatsFilter()),
+        **{f"all owners, filter {name}": page(EVERYBODY, each) for name, each in chosen.items()},
+    }
+
+
+async def measured(db: Database, ask: Ask) -> tuple[float, Plan]:
+    """The median in ms of asking again and again, and the plan of the last statement with its costs."""
+    times = []
+    async with db.write() as tx:
+        await ask(tx)
+        for _ in range(RUNS):
+            began = time.perf_counter()
+            await ask(tx)
+            times.append((time.perf_counter() - began) * 1_000)
+    return statistics.median(times), (await plans(db, ask, "ANALYZE, BUFFERS,"))[-1]
+
+
+async def report(db: Database, count: int) -> str:
+    """A table of the figures."""
+    lines = ["| question | median ms | rows | blocks | through |", "|---|---|---|---|---|"]
+    medians = {}
+    for name, ask in (await questions(db)).items():
+        medians[name], plan = await measured(db, ask)
+        through = ", ".join(sorted(plan.indexes | {f"all of {table}" for table in plan.read_whole}))
+        lines.append(
+            f"| {name} | {medians[name]:.2f} | {plan.rows_read:,} | {plan.blocks_read:,} | {through} |"
+        )
+        print(lines[-1], flush=True)  # noqa: T201 - a program of its own
+    first, deep = medians["first page"], medians[f"page by cursor at depth {DEPTH:,}"]
+    note = f"\nThe page at depth takes {deep / first:.2f} times the first page's time."
+    return "\n".join([f"{count:,} executions of {OWNERS} owners; pages of 10.\n", *lines, note])
+
+
+@asynccontextmanager
+async def loaded(count: int) -> AsyncIterator[Database]:
+    """A database with that many executions, on a Postgres of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        server = servers.postgres(Path(directory), durable=False)
+        async with servers.running(server):
+            await asyncio.to_thread(migrate.upgrade, server.address)
+            await load(server.address, count)
+            db = Database(server.address, pool_size=2, statement_timeout_seconds=60, announce=lambda _: None)
+            yield db
+            await db.close()
+
+
+async def main(scale: float) -> None:
+    """Print the figures; write them down at the published size."""
+    count = int(EXECUTIONS * scale)
+    async with loaded(count) as db:
+        text = await report(db, count)
+    print(text.splitlines()[-1])  # noqa: T201
+    if scale == 1:
+        about = "# Lists, measured\n\nBy `python -m benchmarks.lists`, which says how. "
+        REPORT.write_text(about + text + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="of the published size (1)")
+    asyncio.run(main(parser.parse_args().scale))
