@@ -58,6 +58,8 @@ class Database:
                     "application_name": "temporal-graphql",
                     # Postgres' 4 is for discs that turn: it reads too much there to find little.
                     "random_page_cost": "1.1",
+                    # A plan made for all filters alike is wrong for most: rare and common need their own.
+                    "plan_cache_mode": "force_custom_plan",
                 },
             },
         )

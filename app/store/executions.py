@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Row, String, Uuid, func, insert, literal_column, select
+from sqlalchemy import Boolean, ColumnElement, Row, String, func, insert, literal_column, select
 from sqlalchemy import DateTime as Timestamp
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -96,18 +96,25 @@ async def pages(
     window: Window[Key],
 ) -> dict[UUID, Page[ExecutionRecord]]:
     """The same page of the executions of each of several workflows."""
-    wanted = keyset.values(set(workflow_ids), Uuid())
-    query = _order(listing).window_of_each(
-        _chosen(caller, listing.chosen), wanted, col(Execution.workflow_id), window
-    )
-    rows = [ExecutionRecord(*row) for row in await connection.execute(query)]
-    return keyset.pages(workflow_ids, rows, "workflow_id", window)
+    rows, theirs = _of_workflows(caller, listing.chosen), workflows.those_of(caller, set(workflow_ids))
+    query = _order(listing).window_of_each(rows, theirs.subquery(), col(Execution.workflow_id), window)
+    found = [ExecutionRecord(*row) for row in await connection.execute(query)]
+    return keyset.pages(workflow_ids, found, "workflow_id", window)
 
 
 async def count(connection: AsyncConnection, caller: Caller, chosen: ExecutionFilter) -> int:
     """How many of the caller's executions there are."""
-    query = select(func.count()).where(visible(caller), *narrowing.of_executions(caller, chosen))
-    return (await connection.execute(query.select_from(Execution))).scalar_one()
+    rows = select(func.count()).select_from(Execution).where(visible(caller))
+    if chosen.search is None:
+        query = rows.where(*narrowing.of_executions(caller, chosen))
+    else:
+        # Neither index finds what the other one does: so they are counted one by one.
+        rest, named = replace(chosen, search=None), workflows.named(caller, chosen.search).cte("named")
+        is_named = col(Execution.workflow_id).in_(select(named.c.value))
+        counted = rows.where(*narrowing.of_executions(caller, rest))
+        others = counted.where(narrowing.has_text(chosen.search), ~is_named)
+        query = select(counted.where(is_named).scalar_subquery() + others.scalar_subquery())
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def counts_by_workflow(
@@ -146,6 +153,14 @@ def _chosen(caller: Caller, chosen: ExecutionFilter) -> Rows:
     return select(*COLUMNS).where(visible(caller), *narrowing.of_executions(caller, chosen))
 
 
+def _of_workflows(caller: Caller, chosen: ExecutionFilter) -> Rows:
+    """The chosen executions of workflows that the caller may see: with these, they have one owner.
+
+    Told of the owner again, Postgres would expect far fewer, and sort them all for one page.
+    """
+    return select(*COLUMNS).where(*narrowing.of_executions(caller, chosen))
+
+
 def _window(caller: Caller, listing: ExecutionListing, window: Window[Key]) -> Rows:
     """The query for a window's rows, which reads no more of an index than it must.
 
@@ -156,20 +171,25 @@ def _window(caller: Caller, listing: ExecutionListing, window: Window[Key]) -> R
     if listing.field is not ExecutionOrderField.CREATED_AT:
         return order.window(_chosen(caller, chosen), window)
     if chosen.workflow_ids is not None:
-        rows = _chosen(caller, replace(chosen, workflow_ids=None))
-        ids, workflow = keyset.values(chosen.workflow_ids, Uuid()), col(Execution.workflow_id)
-        return order.merged([order.candidates_of_each(rows, ids, workflow, window)], window)
+        rows, workflow = _of_workflows(caller, replace(chosen, workflow_ids=None)), col(Execution.workflow_id)
+        theirs = workflows.those_of(caller, chosen.workflow_ids).subquery()
+        return order.merged([order.candidates_of_each(rows, theirs, workflow, window)], window)
     if chosen.statuses is not None:
         rows = _chosen(caller, replace(chosen, statuses=None))
         statuses, status = keyset.values(chosen.statuses, String()), col(Execution.status)
         return order.merged([order.candidates_of_each(rows, statuses, status, window)], window)
     if chosen.search is not None:
-        rows = _chosen(caller, replace(chosen, search=None))
-        return order.merged(_found(caller, chosen.search, order, rows, window), window)
+        return order.merged(_found(caller, chosen, chosen.search, order, window), window)
     return order.window(_chosen(caller, chosen), window)
 
 
-def _found(caller: Caller, search: str, order: Order, rows: Rows, window: Window[Key]) -> Sequence[Rows]:
-    workflow, named = col(Execution.workflow_id), workflows.named(caller, search).cte("named")
-    others = rows.where(narrowing.has_text(search), workflow.not_in(select(named.c.value)))
-    return [order.candidates_of_each(rows, named, workflow, window), order.candidates(others, window)]
+def _found(
+    caller: Caller, chosen: ExecutionFilter, search: str, order: Order, window: Window[Key]
+) -> Sequence[Rows]:
+    rest, workflow = replace(chosen, search=None), col(Execution.workflow_id)
+    named = workflows.named(caller, search).cte("named")
+    others = _chosen(caller, rest).where(narrowing.has_text(search), workflow.not_in(select(named.c.value)))
+    return [
+        order.candidates_of_each(_of_workflows(caller, rest), named, workflow, window),
+        order.candidates(others, window),
+    ]

@@ -1,6 +1,6 @@
 """Workflows in Postgres."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +43,11 @@ def visible(caller: Caller) -> ColumnElement[bool]:
 def named(caller: Caller, search: str) -> Select[tuple[UUID]]:
     """The ids, as `value`, of the caller's workflows whose names have the text in them."""
     return select(_ID.label("value")).where(visible(caller), _has_name(search))
+
+
+def those_of(caller: Caller, ids: Collection[UUID]) -> Select[tuple[UUID]]:
+    """Those of the ids, as `value`, that are of workflows which the caller may see."""
+    return select(_ID.label("value")).where(visible(caller), _ID.in_(ids))
 
 
 async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
