@@ -104,7 +104,7 @@ async def test_where_no_worker_polls_the_answer_says_so_at_once(alice: Client) -
 
     assert code == "UNAVAILABLE"
     assert message.startswith("No worker polls the task queue 'nobody-")
-    assert time.perf_counter() - began < 1.5
+    assert time.perf_counter() - began < 2.5
     await asked(alice, TERMINATE, started["id"])
 
 

@@ -13,9 +13,9 @@ from app.errors import Issue
 from app.judge import MAX_STEPS_HERE, PROCESSES, Judge, _weight
 from tests.unit.schemas import BRANCHING, chain, doubled
 
-SECONDS = 0.3
+SECONDS = 1.0
 # What the loop may be held up on a busy machine; a held lock would show as SECONDS and more.
-MAX_GAP_SECONDS = 0.2
+MAX_GAP_SECONDS = 0.5
 SLOW = [(doubled(30), 1), (BRANCHING, chain(60))]
 TREE = {"type": "object", "additionalProperties": {"$ref": "#"}}
 
@@ -50,7 +50,7 @@ async def test_a_check_that_takes_long_is_given_up_and_holds_nobody_up(
     took = time.perf_counter() - began
     done.set()
 
-    assert issues == [Issue("/input", "takes longer than 0.3 s to check: simplify the inputSchema")]
+    assert issues == [Issue("/input", "takes longer than 1 s to check: simplify the inputSchema")]
     assert SECONDS < took < 10
     assert await watching < MAX_GAP_SECONDS
 
