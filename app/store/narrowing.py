@@ -1,7 +1,7 @@
 """Filters in SQL: the same rows that `app.filters` matches in memory."""
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ ENDED: ColumnElement[Any] = literal_column(LAST_COMPLETED, Timestamp(timezone=Tr
 _MARKS = frozenset('{}":, \\')
 # The most by which Temporal's clock, which ends an execution, can be behind ours, which creates it.
 CLOCKS_DIFFER_BY = timedelta(hours=1)
+_LATEST = datetime.max.replace(tzinfo=UTC) - CLOCKS_DIFFER_BY
 
 
 def of_executions(caller: Caller, chosen: ExecutionFilter) -> Iterator[ColumnElement[bool]]:
@@ -86,7 +87,7 @@ def _ended(period: Period) -> Iterator[ColumnElement[bool]]:
     yield from _within(ENDED, period)
     if period.end is not None:
         # It was created before: in the order of creation, what is younger need not be read.
-        yield col(Execution.created_at) < period.end + CLOCKS_DIFFER_BY
+        yield col(Execution.created_at) < min(period.end, _LATEST) + CLOCKS_DIFFER_BY
     elif period.start is not None:
         yield ENDED < NEVER
 

@@ -289,6 +289,10 @@ async def test_every_part_of_a_filter_must_hold(
         ({"createdAt": {"to": "2026-01-01T00:00:00Z"}}, set()),
         ({"completedAt": {"from": "2026-01-01T00:00:00Z"}}, set()),
         ({"completedAt": {"from": None, "to": None}}, {labelled, other, paid}),
+        # The first and the last that there are.
+        ({"completedAt": {"to": "9999-12-31T23:59:59.999999Z"}}, set()),
+        ({"createdAt": {"from": "0001-01-01T00:00:00Z"}}, {labelled, other, paid}),
+        ({"createdAt": {"to": "9999-12-31T23:59:59.999999Z"}}, {labelled, other, paid}),
         (dict.fromkeys(("workflowId", "status", "labels", "search", "createdAt")), {labelled, other, paid}),
     ]
 
