@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app import auth
-from tests.client import SECRET, Api
+from tests.client import Api
 from tests.eventually import eventually
+from tests.processes.commands import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 30.0
 TOLD_LINES = 30
 
 
@@ -66,9 +65,9 @@ class Frontend:
 
 
 @asynccontextmanager
-async def running(build: Path, api: Api, user: str) -> AsyncIterator[Frontend]:
-    """A user's frontend; it must not have shown an error."""
-    environment = {"PATH": os.environ["PATH"], "URL": api.url, "TOKEN": auth.mint(SECRET, user)}
+async def running(build: Path, api: Api, *tokens: str) -> AsyncIterator[Frontend]:
+    """The frontend of a user who shows one token after the other; it must not have shown an error."""
+    environment = {"PATH": os.environ["PATH"], "URL": api.url, "TOKENS": " ".join(tokens)}
     process = await asyncio.create_subprocess_exec(
         "node", str(build / "apollo" / "main.js"), env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )

@@ -12,15 +12,16 @@ import pytest
 import pytest_asyncio
 from temporalio.client import Client as Temporal
 
+from app import auth
 from app.servers import free_port
 from app.store import events, executions
 from app.tables import ExecutionStatus
 from resolvers.context import Services
 from tests import factories
-from tests.client import Api, Client
+from tests.client import SECRET, Api, Client
 from tests.clients.frontend import Frontend, running
 from tests.eventually import eventually
-from tests.processes.commands import Program
+from tests.processes.commands import PATIENCE_SECONDS, Program
 from tests.store.rows import ALICE
 
 ROWS = "query ($first: Int) { executions(first: $first) { totalCount nodes { id status version } } }"
@@ -55,7 +56,7 @@ def world(worker: str, tracker: None, temporal_client: Temporal) -> World:
 @pytest_asyncio.fixture
 async def frontend(build: Path, api: Api) -> AsyncIterator[Frontend]:
     """Alice's frontend."""
-    async with running(build, api, "alice") as process:
+    async with running(build, api, auth.mint(SECRET, "alice")) as process:
         yield process
 
 
@@ -95,7 +96,7 @@ async def until_completed(services: Services, execution: dict[str, Any]) -> None
             record = await executions.get(connection, ALICE, UUID(execution["id"]))
         return record.status is ExecutionStatus.COMPLETED
 
-    await eventually(completed)
+    await eventually(completed, PATIENCE_SECONDS)
 
 
 async def test_a_start_is_shown_at_once_and_replaced_by_the_real_one(
@@ -227,7 +228,7 @@ async def test_the_feed_goes_on_when_the_server_is_back(
     build: Path, program: Program, services: Services, world: World, ending: signal.Signals
 ) -> None:
     port = free_port()
-    async with running(build, Api(port), "alice") as frontend:
+    async with running(build, Api(port), auth.mint(SECRET, "alice")) as frontend:
         async with program.serve(port) as replica, replica.api.client("alice") as alice:
             await frontend.tell("watch")
             await frontend.until(lambda: frontend.lists() == [[]])
@@ -245,3 +246,18 @@ async def test_the_feed_goes_on_when_the_server_is_back(
 
             assert frontend.rows() == await rows(alice)
             assert await whole_log(alice, frontend) == delivered(frontend)
+
+
+async def test_the_feed_goes_on_with_a_new_token_when_the_old_one_has_expired(
+    build: Path, api: Api, alice: Client, world: World
+) -> None:
+    token, short = auth.mint(SECRET, "alice"), auth.mint(SECRET, "alice", hours=3 / 3600)
+    async with running(build, api, token, short, token) as frontend:
+        await frontend.tell("watch")
+        await frontend.until(lambda: frontend.lists() == [[]])
+        # The third is asked for when the socket is closed that was opened with the second.
+        await frontend.until(lambda: frontend.all("tokens") == [3, 2, 1])
+        await factories.paid(alice, world.worker)
+        await frontend.until(lambda: frontend.statuses() == ["COMPLETED"])
+
+        assert await whole_log(alice, frontend) == delivered(frontend)

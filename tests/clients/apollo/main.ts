@@ -1,5 +1,6 @@
 // A frontend without a screen: it does what it is told on standard input, one JSON line each, and prints as JSON lines
-// what a user would see. The tests of test_apollo.py drive it: URL=http://… TOKEN=… node main.js
+// what a user would see. The tests of test_apollo.py drive it: URL=http://… TOKENS="… …" node main.js
+// Each time that a token is asked for it is the next of TOKENS, and the last from then on.
 import { createInterface } from "node:readline";
 import { ExecutionsDocument } from "../generated/graphql.js";
 import type { Json } from "../json.js";
@@ -10,7 +11,8 @@ type Command =
   | { do: "watch" | "more" | "hold" | "release" }
   | { do: "start"; workflow: { id: string; name: string }; input: Json };
 
-const { URL: url = "", TOKEN: token = "" } = process.env;
+const { URL: url = "", TOKENS = "" } = process.env;
+const tokens = TOKENS.split(" ");
 
 let released: Promise<void> | undefined;
 let release = () => {};
@@ -22,7 +24,10 @@ globalThis.fetch = (async (input: RequestInfo, init?: RequestInit) => {
   return answer;
 }) as typeof fetch;
 
-const client = connect(url, () => token);
+const client = connect(url, () => {
+  say({ tokens: tokens.length });
+  return (tokens.length > 1 ? tokens.shift() : tokens[0]) ?? "";
+});
 const list = client.watchQuery({ query: ExecutionsDocument });
 
 function say(what: Record<string, unknown>): void {
