@@ -174,7 +174,7 @@ def _window(caller: Caller, listing: ExecutionListing, window: Window[Key]) -> R
         rows, workflow = _of_workflows(caller, replace(chosen, workflow_ids=None)), col(Execution.workflow_id)
         theirs = workflows.those_of(caller, chosen.workflow_ids).subquery()
         return order.merged([order.candidates_of_each(rows, theirs, workflow, window)], window)
-    if chosen.statuses is not None:
+    if chosen.statuses is not None and len(chosen.statuses) > 1:
         rows = _chosen(caller, replace(chosen, statuses=None))
         statuses, status = keyset.values(chosen.statuses, String()), col(Execution.status)
         return order.merged([order.candidates_of_each(rows, statuses, status, window)], window)

@@ -60,7 +60,7 @@ class Order:
 
     def merged(self, parts: Sequence[Rows], window: Window[Any]) -> Rows:
         """The rows of a window out of parts that have its candidates between them, none of them twice."""
-        rows = union_all(*parts).subquery()
+        rows = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery()
         order = self._of(rows, rows.c[self.value.key])
         return _cut(select(*rows.c).order_by(*order.columns(window)), window)
 
