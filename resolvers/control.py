@@ -23,7 +23,7 @@ from resolvers.context import Context, parse_id
 from resolvers.outcome import Outcome, append, present
 
 # How long a mutation waits for the history to show what Temporal has accepted.
-CATCH_UP_SECONDS = 2.0
+CATCH_UP_SECONDS = 5.0
 CHANGED = "Temporal does not take this now: the execution has just changed, which is being recorded."
 
 _ACTIONS = {
