@@ -38,6 +38,9 @@ TEMPORAL_PORT = 7233
 FREE_PORTS = range(20_000, 30_000)
 # Postgres refuses to be root: it gets a user of its own, and this home if that one cannot reach the data.
 ROOT_HOME = Path("/var/lib/temporal-graphql")
+# Where files are made at once: a database of its own for each test is some hundred files.
+MEMORY = Path("/dev/shm")  # noqa: S108 - each embedded server has its own folder there, for itself alone
+MEMORY_BYTES = 2 * 2**30
 
 _OURSELVES = (0, 0)
 _NAMESPACE_REQUEST = b"GET /api/v1/namespaces/default HTTP/1.0\r\n\r\n"
@@ -420,14 +423,21 @@ def _postgres_user() -> tuple[int, int]:
 
 
 def _postgres_home(data: Path, user: tuple[int, int], *, durable: bool) -> Path:
-    home = data / "postgres"
-    if user != _OURSELVES and not _open_to_all(data):
+    home, name = data / "postgres", hashlib.sha256(bytes(data)).hexdigest()[:16]
+    if not durable and _has_memory():
+        home = MEMORY / f"temporal-graphql-{name}"
+    elif user != _OURSELVES and not _open_to_all(data):
         ROOT_HOME.mkdir(parents=True, exist_ok=True)
         ROOT_HOME.chmod(0o755)
-        home = ROOT_HOME / hashlib.sha256(bytes(data)).hexdigest()[:16]
+        home = ROOT_HOME / name
     if not durable:
         shutil.rmtree(home, ignore_errors=True)
     return _owned(home, user)
+
+
+def _has_memory() -> bool:
+    """Whether there is a file system in memory, with room for the databases of a test run."""
+    return os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
 
 
 def _postgres_sockets(home: Path, user: tuple[int, int]) -> Path:
