@@ -431,7 +431,8 @@ def _postgres_home(data: Path, user: tuple[int, int], *, durable: bool) -> Path:
         ROOT_HOME.chmod(0o755)
         home = ROOT_HOME / name
     if not durable:
-        shutil.rmtree(home, ignore_errors=True)
+        for stale in (home, data / "postgres"):
+            shutil.rmtree(stale, ignore_errors=True)
     return _owned(home, user)
 
 
