@@ -2,7 +2,8 @@
 
 All of it at the published size writes docs/live.md.
 
-latency  an event's recording on one replica to its frame at a subscriber of another, in ms
+latency  an event's recording on one replica to its frame at a subscriber of another, in ms, with its commit:
+         once as it is, once with commits that do not wait for the disk, which leaves the delivery
 memory   what an idle subscription, each on a WebSocket of its own, costs its replica, in KiB
 idle     CPU of a tracker over many open idle executions, in percent of a core, and how many it follows
 burst    completions recorded per second, when many executions end at once
@@ -44,8 +45,24 @@ FEED = "subscription { executionFeed { id cursor type status version execution {
 
 
 async def latency(stack: Stack, executions: int) -> dict[str, Any]:
-    """Start on one replica, watch on the other."""
-    here, there = (replica.api.client("latency") for replica in stack.replicas[:2])
+    """Start on one replica, watch on the other; with commits to disk and without."""
+    whole = await _lags(stack, executions, "latency")
+    await _commit(stack, "off")
+    try:
+        delivery = await _lags(stack, executions, "delivery")
+    finally:
+        await _commit(stack, "on")
+    return {**whole, "delivery_median_ms": delivery["median_ms"], "delivery_p95_ms": delivery["p95_ms"]}
+
+
+async def _commit(stack: Stack, synchronous: str) -> None:
+    await stack.database.execute(f"ALTER SYSTEM SET synchronous_commit = {synchronous}")
+    await stack.database.execute("SELECT pg_reload_conf()")
+    await asyncio.sleep(1)
+
+
+async def _lags(stack: Stack, executions: int, user: str) -> dict[str, Any]:
+    here, there = (replica.api.client(user) for replica in stack.replicas[:2])
     arrivals: dict[str, float] = {}
     async with here, there, there.socket() as socket:
         workflow = await factories.workflow(here, NOBODY)
@@ -58,7 +75,8 @@ async def latency(stack: Stack, executions: int) -> dict[str, Any]:
                 arrivals[event["id"]] = time.time()
     recorded = await stack.database.fetch(
         "SELECT execution_id || ':' || version AS id, extract(epoch FROM recorded_at) AS at "
-        "FROM execution_event WHERE owner_id = 'latency'"
+        "FROM execution_event WHERE owner_id = $1",
+        user,
     )
     lags = sorted((arrivals[row["id"]] - float(row["at"])) * 1000 for row in recorded)
     return {
@@ -194,8 +212,10 @@ two API replicas, two trackers, Postgres, Valkey, Temporal and the measuring cli
 
 | What | Figure |
 |---|---|
-| An event, from its recording on one replica to its frame at a subscriber of the other | median \
-{latency["median_ms"]} ms, p95 {latency["p95_ms"]} ms, of {latency["events"]:,} |
+| An event, from its recording on one replica, through its commit to disk, to its frame at a subscriber of \
+the other | median {latency["median_ms"]} ms, p95 {latency["p95_ms"]} ms, of {latency["events"]:,} |
+| The same where commits do not wait for the disk | median {latency["delivery_median_ms"]} ms, \
+p95 {latency["delivery_p95_ms"]} ms |
 | An idle subscription on a WebSocket of its own | {memory["kib_each"]} KiB, of {memory["subscriptions"]:,} |
 | CPU of each tracker over {idle["open_executions"]:,} open idle executions, of one core | {cpu} |
 | Executions that each tracker follows then by long poll; the sweep carries the rest | {claimed} |
