@@ -31,7 +31,7 @@ from tests.client import Client
 from tests.eventually import eventually
 from tests.faults.record import machine
 from tests.faults.stack import Stack, stacked
-from tests.processes.commands import Command
+from tests.processes.commands import Command, resident_bytes
 
 T = TypeVar("T")
 
@@ -39,7 +39,6 @@ WHAT = ["latency", "memory", "burst"]
 PAGE = Path(__file__).parents[1] / "docs" / "live.md"
 AT_ONCE = 25
 NOBODY = "nobody-polls-this-queue"
-PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
 TICKS = os.sysconf("SC_CLK_TCK")
 FEED = "subscription { executionFeed { id cursor type status version execution { id status } } }"
 
@@ -93,10 +92,10 @@ async def memory(stack: Stack, subscriptions: int) -> dict[str, Any]:
     async with AsyncExitStack() as exits:
         client = await exits.enter_async_context(replica.api.client("idle"))
         await _open(exits, client, 20)
-        before = _resident_kib(replica)
+        before = resident_bytes(replica)
         await _open(exits, client, subscriptions)
-        after = _resident_kib(replica)
-    return {"subscriptions": subscriptions, "kib_each": round((after - before) / subscriptions, 1)}
+        after = resident_bytes(replica)
+    return {"subscriptions": subscriptions, "kib_each": round((after - before) / 1024 / subscriptions, 1)}
 
 
 async def _open(exits: AsyncExitStack, client: Client, count: int) -> None:
@@ -162,10 +161,6 @@ async def _has_ended(database: "asyncpg.Pool[asyncpg.Record]", count: int) -> bo
 async def _all(work: Iterator[Awaitable[T]]) -> None:
     while batch := list(islice(work, AT_ONCE)):
         await asyncio.gather(*batch)
-
-
-def _resident_kib(command: Command) -> float:
-    return int(Path(f"/proc/{command.process.pid}/statm").read_text().split()[1]) * PAGE_KIB
 
 
 def _cpu_seconds(command: Command) -> float:

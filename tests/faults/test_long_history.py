@@ -1,14 +1,11 @@
 """A history near Temporal's limit is recorded in pages: the tracker never holds it whole."""
 
-import re
-from pathlib import Path
-
 from tests import factories
 from tests.faults.record import Record
 from tests.faults.scene import staged
 from tests.faults.sizes import Size
 from tests.faults.stack import TASK_QUEUE, Stack
-from tests.processes.commands import Command
+from tests.processes.commands import resident_bytes
 
 ALLOWED_BYTES = 40_000_000
 
@@ -37,11 +34,3 @@ async def test_a_history_near_the_limit(stack: Stack, size: Size, record: Record
         f"Long history: {verdict.delivered:,} events of one execution were recorded and delivered in order; "
         f"the tracker grew by {grown / 1e6:.1f} MB at most."
     )
-
-
-def resident_bytes(command: Command, *, peak: bool = False) -> int:
-    """The memory that a process has, or at its peak had."""
-    status = Path(f"/proc/{command.process.pid}/status").read_text()
-    found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB$", status, re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from tests.faults.record import Record
 from tests.faults.sizes import Size
 from tests.faults.stack import Stack
 from tests.faults.subscribers import position
+from tests.processes.commands import resident_bytes
 
 ALLOWED_BYTES = 5_000_000
 BATCH = 50
@@ -32,11 +32,11 @@ async def test_a_reader_that_reads_nothing(stack: Stack, size: Size, record: Rec
         await write(load, count, size.slow_reader_seconds / 4)
         await eventually(lambda: len(read_so_far) == count, 60)
         await slow.subscribe("1", QUERY, {"after": cursor(1 + count)})
-        before = peak = resident_bytes(load)
+        before = peak = resident_bytes(load.replica)
 
         for _ in range(10):
             await write(load, count // 10, size.slow_reader_seconds / 10)
-            peak = max(peak, resident_bytes(load))
+            peak = max(peak, resident_bytes(load.replica))
 
         await brisk
         assert read_so_far == list(range(2, 2 * count + 2))
@@ -85,9 +85,3 @@ async def write(load: Load, count: int, seconds: float) -> None:
 
 def cursor(place: int) -> str:
     return base64.urlsafe_b64encode(f"f1:{place}".encode()).decode().rstrip("=")
-
-
-def resident_bytes(load: Load) -> int:
-    """The memory that the API process has."""
-    output = subprocess.check_output(["ps", "-o", "rss=", "-p", str(load.replica.process.pid)], text=True)
-    return int(output) * 1024

@@ -1,6 +1,7 @@
 """The real command line in processes of its own: what it says is kept, and nothing of it is left behind."""
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -123,6 +124,14 @@ def alive(pids: Collection[int]) -> dict[int, str]:
     listing = subprocess.check_output(["ps", "-A", "-o", "pid=,stat=,args="], text=True)
     rows = [line.split(maxsplit=2) for line in listing.splitlines()]
     return {int(pid): " ".join(args) for pid, state, *args in rows if int(pid) in pids and state[0] != "Z"}
+
+
+def resident_bytes(command: Command, *, peak: bool = False) -> int:
+    """The memory that a process has, or at its peak had."""
+    status = Path(f"/proc/{command.process.pid}/status").read_text()
+    found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
 
 
 async def _answers(replica: Replica) -> bool:
