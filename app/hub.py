@@ -139,13 +139,13 @@ class Hub:
             self._listeners[owner] = asyncio.create_task(self._listen(feed), name="hub: listen")
             doorbells.tell_watched(self._bus, [owner])
         feed.watchers += 1
-        self._metrics.subscriptions.inc()
+        self._metrics.watched_owners.set(len(self._feeds))
         try:
             await feed.opened.wait()
-            yield feed
+            with self._metrics.subscriptions.track_inprogress():
+                yield feed
         finally:
             feed.watchers -= 1
-            self._metrics.subscriptions.dec()
             if feed.watchers == 0:
                 del self._feeds[owner]
                 self._listeners.pop(owner).cancel()
