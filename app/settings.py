@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     tracker_alive_seconds: Seconds = Field(
         2.0, description="after which a silent tracker's work is taken over"
     )
-    start_grace_seconds: Seconds = Field(3.0, description="after which an unsettled start is taken over")
+    start_grace_seconds: Seconds = Field(2.0, description="after which an unsettled start is taken over")
     sweep_overlap_seconds: Seconds = Field(10.0, description="how late Temporal's visibility may be")
     reconcile_after_seconds: Seconds = Field(
         300.0, description="after which an open execution is asked about"

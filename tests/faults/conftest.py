@@ -24,10 +24,11 @@ def size(request: pytest.FixtureRequest) -> Size:
 
 @pytest.fixture(scope="session")
 def record(size: Size, request: pytest.FixtureRequest) -> Iterator[Record]:
-    """What the run shows; a full one of the whole folder writes it down."""
+    """What the run shows; a full one of the whole folder in which all held writes it down."""
     kept = Record()
     yield kept
-    if size.full and request.config.args == [FOLDER]:
+    whole = request.config.args == [FOLDER] and not request.config.option.keyword
+    if size.full and whole and not request.session.testsfailed:
         kept.write()
 
 
