@@ -14,10 +14,9 @@ dev: $(READY) ## run Postgres, Valkey, Temporal, the API, a tracker and the exam
 	@exec $(BIN)/temporal-graphql dev
 
 test: $(READY) $(CLIENTS) ## run all tests against real servers
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --ignore tests/faults $(ARGS)
-	$(BIN)/pytest tests/faults $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadgroup $(ARGS)
 
-faults: $(READY) ## run the fault matrix at its full size (25 minutes) and write docs/faults.md
+faults: $(READY) ## run the fault matrix at its full size (16 minutes) and write docs/faults.md
 	$(BIN)/pytest tests/faults --faults=full $(ARGS)
 
 check: $(READY) ## format, lint, types, import contracts, schema snapshot and its breaks, docs/errors.md

@@ -250,9 +250,9 @@ def valkey(data: Path, *, durable: bool = True) -> Server:
     return Server(program, data)
 
 
-def temporal(data: Path, *, durable: bool = True) -> Server:
+def temporal(data: Path, *, durable: bool = True, port: int | None = None) -> Server:
     """Temporal's dev server with namespace `default`; `durable` takes the usual port if it is free."""
-    port = free_port(TEMPORAL_PORT if durable else None)
+    port = port or free_port(TEMPORAL_PORT if durable else None)
     http_port = free_port(port + 1)
     storage = ("--db-filename", str(_made(data) / "temporal.db")) if durable else ()
     program = Program(

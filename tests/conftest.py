@@ -27,12 +27,16 @@ from tests.processes.commands import Program
 hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("tests")
 
+# The folders whose tests share processes, and wait more than they work.
+STACKS = ("faults", "processes")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what starts whole stacks on one worker: two at a time would race for the usual ports."""
+    """Keep what starts whole stacks on one worker of its own: two at a time would race for ports."""
     for item in items:
-        if item.path.parent.name == "processes":
-            item.add_marker(pytest.mark.xdist_group("processes"))
+        folder = item.path.parent.name
+        if folder in STACKS:
+            item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest_asyncio.fixture(scope="session")

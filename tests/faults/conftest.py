@@ -15,19 +15,26 @@ FOLDER = "tests/faults"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", choices=["small", "full"], default="small", help="the size of the matrix")
+    parser.addoption(
+        "--patience", type=float, default=1.0, help="times the published bounds, where others use the machine"
+    )
 
 
 @pytest.fixture(scope="session")
 def size(request: pytest.FixtureRequest) -> Size:
-    return FULL if request.config.getoption("--faults", "small") == "full" else SMALL
+    if request.config.getoption("--faults", "small") == "small":
+        return SMALL
+    return FULL.within(request.config.getoption("--patience"))
 
 
 @pytest.fixture(scope="session")
-def record(size: Size, request: pytest.FixtureRequest) -> Iterator[Record]:
+def record(size: Size, pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Record]:
     """What the run shows; a full one of the whole folder in which all held writes it down."""
     kept = Record()
     yield kept
-    whole = request.config.args == [FOLDER] and not request.config.option.keyword
+    if size.full:
+        pytestconfig.get_terminal_writer().write(f"\n{kept}\n")
+    whole = pytestconfig.args == [FOLDER] and not pytestconfig.option.keyword
     if size.full and whole and not request.session.testsfailed:
         kept.write()
 

@@ -9,8 +9,10 @@ from itertools import pairwise
 
 import asyncpg
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from app.history import Transcript
+from tests.eventually import eventually
 from tests.faults.subscribers import Event, Subscriber
 
 STATUSES = {
@@ -20,6 +22,7 @@ STATUSES = {
 }
 # The API records it at once, with its own clock, maybe before what the tracker has still to read.
 REQUESTED = "EXECUTION_CANCEL_REQUESTED"
+NEVER_STARTED = ["EXECUTION_CREATED", "EXECUTION_CANCELLED"]
 BEGINNING = ["EXECUTION_CREATED", "EXECUTION_STARTED"]
 AT_ONCE = 10
 
@@ -110,6 +113,9 @@ async def check_log(client: Client, executions: Sequence[Row], entries: Sequence
 
 async def _check_execution(client: Client, row: Row, entries: Sequence[Entry]) -> None:
     assert [entry.event.version for entry in entries] == list(range(1, row.version + 1)), row
+    if [entry.event.type for entry in entries] == NEVER_STARTED:
+        await _check_withdrawn(client, row)
+        return
     assert [entry.event.type for entry in entries[:2]] == BEGINNING, row
     told = await _told(client, row)
     kept = [(entry.event.type, entry.timestamp) for entry in entries[2:]]
@@ -118,6 +124,20 @@ async def _check_execution(client: Client, row: Row, entries: Sequence[Entry]) -
     description = await client.get_workflow_handle(row.temporal_workflow_id).describe()
     assert description.status is not None
     assert STATUSES[description.status] == row.status == entries[-1].event.status, row
+
+
+async def _check_withdrawn(client: Client, row: Row) -> None:
+    """Temporal never had what was cancelled before its start, or a tracker ends it there."""
+    assert row.status == "CANCELLED", row
+
+    async def gone() -> bool:
+        try:
+            description = await client.get_workflow_handle(row.temporal_workflow_id).describe()
+        except RPCError as error:
+            return error.status is RPCStatusCode.NOT_FOUND
+        return description.status is WorkflowExecutionStatus.TERMINATED
+
+    await eventually(gone, 30)
 
 
 async def _told(client: Client, row: Row) -> list[tuple[str, datetime]]:

@@ -58,13 +58,16 @@ class Record:
     lines: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        table = "\n".join(map(str, self.lines))
+        notes = "".join(f"\n* {note}" for note in self.notes)
+        return f"{table}\n\n## More\n{notes}\n" if notes else f"{table}\n"
+
     def write(self) -> None:
         """Write the page."""
         head = INTRODUCTION.format(date=f"{datetime.now(UTC):%d %B %Y}", machine=machine())
-        notes = "".join(f"\n* {note}" for note in self.notes)
-        table = "\n".join(map(str, self.lines))
         PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(f"{head}{table}\n\n## More\n{notes}\n" if notes else f"{head}{table}\n")
+        PAGE.write_text(f"{head}{self}")
 
 
 def machine() -> str:

@@ -1,13 +1,20 @@
 """The two sizes in which every row runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Size:
-    """`make test` runs the small one, `make faults` the full one."""
+    """`make test` runs the small one, `make faults` the full one.
+
+    The full one has the published bounds on how long it takes until all has converged, the small one,
+    which runs beside other tests, such as say that it hangs.
+    """
 
     full: bool
+    converged_seconds: float
+    temporal_converged_seconds: float
+    back_seconds: float
     executions: int
     subscribers: int
     rolling_subscribers: int
@@ -18,9 +25,21 @@ class Size:
     oracle_executions: int
     history_events: int
 
+    def within(self, patience: float) -> "Size":
+        """The same with so many times as long to converge."""
+        return replace(
+            self,
+            converged_seconds=self.converged_seconds * patience,
+            temporal_converged_seconds=self.temporal_converged_seconds * patience,
+            back_seconds=self.back_seconds * patience,
+        )
+
 
 SMALL = Size(
     full=False,
+    converged_seconds=30.0,
+    temporal_converged_seconds=60.0,
+    back_seconds=30.0,
     executions=6,
     subscribers=6,
     rolling_subscribers=20,
@@ -33,6 +52,9 @@ SMALL = Size(
 )
 FULL = Size(
     full=True,
+    converged_seconds=5.0,
+    temporal_converged_seconds=30.0,
+    back_seconds=5.0,
     executions=200,
     subscribers=40,
     rolling_subscribers=200,

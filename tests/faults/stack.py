@@ -27,7 +27,8 @@ class Stack:
     def __init__(self, files: Path, data: Path) -> None:
         self.postgres = servers.postgres(data)
         self.valkey = servers.valkey(data, durable=False)
-        self.temporal = servers.temporal(data)
+        # While it is down, another test's stack may take the usual port.
+        self.temporal = servers.temporal(data, port=servers.free_port())
         self._servers: tuple[Server, ...] = (self.postgres, self.valkey, self.temporal)
         environment = {
             "DATABASE_URL": self.postgres.address,

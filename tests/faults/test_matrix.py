@@ -22,12 +22,9 @@ from tests.faults.stack import Stack
 from tests.processes.commands import Command
 from tests.processes.wire import wired
 
-CONVERGED_SECONDS = 5.0
-TEMPORAL_CONVERGED_SECONDS = 30.0
 # Longer than a row: an API still waits for Temporal when it is killed.
 PATIENT = {"TEMPORAL_TIMEOUT_SECONDS": "300"}
 SERVICE_RESTART = 1012
-BACK_SECONDS = 5.0
 DRAIN_SECONDS = 10.0
 
 
@@ -68,14 +65,14 @@ async def test_api_killed_between_insert_and_start(stack: Stack, size: Size, rec
         await scene.adopt()
         assert len(scene.executions) == size.executions
         scene.watch_executions(size.subscribers - scene.feeds, *apis(stack))
-        await scene.reckon(record, "API killed between insert and start", CONVERGED_SECONDS)
+        await scene.reckon(record, "API killed between insert and start", size.converged_seconds)
         started = scene.latest("EXECUTION_STARTED") - scene.returned
         await heir.killed()
         record.notes.append(
             f"API killed between insert and start: {len(scene.executions)} starts were left, all of them "
             f"taken over by the trackers and told {started:.1f} s after the API's return."
         )
-        assert started <= CONVERGED_SECONDS
+        assert started <= size.converged_seconds
 
 
 async def test_api_killed_with_live_subscribers(stack: Stack, size: Size, record: Record) -> None:
@@ -88,7 +85,7 @@ async def test_api_killed_with_live_subscribers(stack: Stack, size: Size, record
         await stack.start_replica(1)
 
         scene.back(since)
-        await scene.reckon(record, "API killed with live subscribers", CONVERGED_SECONDS)
+        await scene.reckon(record, "API killed with live subscribers", size.converged_seconds)
 
 
 async def test_tracker_killed_in_mid_batch(stack: Stack, size: Size, record: Record) -> None:
@@ -100,7 +97,7 @@ async def test_tracker_killed_in_mid_batch(stack: Stack, size: Size, record: Rec
         await stack.start_tracker(0)
 
         scene.back(since)
-        await scene.reckon(record, "Tracker killed in mid-batch", CONVERGED_SECONDS)
+        await scene.reckon(record, "Tracker killed in mid-batch", size.converged_seconds)
 
 
 async def killed_in_mid_batch(scene: Scene, tracker: Command) -> float:
@@ -121,7 +118,7 @@ async def test_one_of_two_trackers_killed(stack: Stack, size: Size, record: Reco
         await stack.trackers.pop(0).killed()
 
         scene.back(since)
-        await scene.reckon(record, "One of two trackers killed, for good", CONVERGED_SECONDS)
+        await scene.reckon(record, "One of two trackers killed, for good", size.converged_seconds)
 
 
 async def test_redis_restarted(stack: Stack, size: Size, record: Record) -> None:
@@ -130,7 +127,7 @@ async def test_redis_restarted(stack: Stack, size: Size, record: Record) -> None
 
         await away(scene, stack.valkey, 0)
 
-        await scene.reckon(record, "Redis restarted", CONVERGED_SECONDS)
+        await scene.reckon(record, "Redis restarted", size.converged_seconds)
 
 
 async def test_redis_down(stack: Stack, size: Size, record: Record) -> None:
@@ -139,7 +136,7 @@ async def test_redis_down(stack: Stack, size: Size, record: Record) -> None:
 
         await away(scene, stack.valkey, size.outage_seconds)
 
-        await scene.reckon(record, "Redis down", CONVERGED_SECONDS)
+        await scene.reckon(record, "Redis down", size.converged_seconds)
 
 
 async def test_redis_connections_cut(stack: Stack, size: Size, record: Record) -> None:
@@ -152,7 +149,7 @@ async def test_redis_connections_cut(stack: Stack, size: Size, record: Record) -
             await asyncio.sleep(0.3)
 
         scene.back(since)
-        await scene.reckon(record, "Redis connections cut, over and over", CONVERGED_SECONDS)
+        await scene.reckon(record, "Redis connections cut, over and over", size.converged_seconds)
 
 
 async def cut_connections(redis_url: str) -> None:
@@ -169,7 +166,7 @@ async def test_postgres_restarted(stack: Stack, size: Size, record: Record) -> N
 
         await away(scene, stack.postgres, 0)
 
-        await scene.reckon(record, "Postgres killed and restarted", CONVERGED_SECONDS)
+        await scene.reckon(record, "Postgres killed and restarted", size.converged_seconds)
 
 
 async def test_temporal_down(stack: Stack, size: Size, record: Record) -> None:
@@ -178,7 +175,9 @@ async def test_temporal_down(stack: Stack, size: Size, record: Record) -> None:
 
         await away(scene, stack.temporal, size.outage_seconds)
 
-        await scene.reckon(record, "Temporal down while workers want to go on", TEMPORAL_CONVERGED_SECONDS)
+        await scene.reckon(
+            record, "Temporal down while workers want to go on", size.temporal_converged_seconds
+        )
 
 
 async def test_temporal_down_at_start(stack: Stack, size: Size, record: Record) -> None:
@@ -193,9 +192,9 @@ async def test_temporal_down_at_start(stack: Stack, size: Size, record: Record) 
         await stack.temporal.start()
 
         scene.back(since)
-        await scene.reckon(record, "Temporal down at start", TEMPORAL_CONVERGED_SECONDS)
+        await scene.reckon(record, "Temporal down at start", size.temporal_converged_seconds)
         started = scene.latest("EXECUTION_STARTED")
-        assert started - scene.returned < TEMPORAL_CONVERGED_SECONDS
+        assert started - scene.returned < size.temporal_converged_seconds
 
 
 async def test_publisher_killed_between_commit_and_publish(stack: Stack, size: Size, record: Record) -> None:
@@ -215,7 +214,9 @@ async def test_publisher_killed_between_commit_and_publish(stack: Stack, size: S
         await stack.start_tracker(0)
 
         scene.back(since)
-        line = await scene.reckon(record, "Publisher killed between commit and publish", CONVERGED_SECONDS)
+        line = await scene.reckon(
+            record, "Publisher killed between commit and publish", size.converged_seconds
+        )
         # Nobody rang for these.
         assert line.backstop >= len(scene.executions) * 4
 
@@ -241,12 +242,12 @@ async def test_rolling_restart(stack: Stack, size: Size, record: Record) -> None
         since = time.time()
         old.send(signal.SIGTERM)
 
-        await eventually(lambda: all(each.connections[-1] > since for each in there), BACK_SECONDS)
+        await eventually(lambda: all(each.connections[-1] > since for each in there), size.back_seconds)
         assert await old.ended(DRAIN_SECONDS - (time.time() - since)) == 0
         gone = time.time() - since
         await stack.start_replica(0)
         scene.back(since)
-        await scene.reckon(record, "Rolling restart of the API", CONVERGED_SECONDS)
+        await scene.reckon(record, "Rolling restart of the API", size.converged_seconds)
         closes = [code for each in there for moment, code in each.closes if since < moment < since + gone]
         assert set(closes) == {SERVICE_RESTART}
         back = max(min(moment for moment in each.connections if moment > since) for each in there) - since

@@ -11,7 +11,7 @@ from tests.faults.record import Line, Record
 from tests.faults.scene import Scene, script, staged
 from tests.faults.sizes import Size
 from tests.faults.stack import Stack
-from tests.faults.test_matrix import TEMPORAL_CONVERGED_SECONDS, apis, cut_connections
+from tests.faults.test_matrix import apis, cut_connections
 
 SEED = 20261124
 OWNERS = 2
@@ -51,7 +51,7 @@ async def test_random_executions_under_random_faults(stack: Stack, size: Size, r
             await stack.backstop_deliveries(),
         )
         record.lines.append(line)
-        assert line.converged_seconds < TEMPORAL_CONVERGED_SECONDS, line
+        assert line.converged_seconds < size.temporal_converged_seconds, line
         stack.check_said()
 
 
