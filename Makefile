@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ARIADNE := tests/clients/ariadne
+SCANNERS := tests/scanners
 CLIENTS := tests/clients/node_modules/.ready build/ariadne/.ready
 
 .DEFAULT_GOAL := help
@@ -19,11 +20,15 @@ test: $(READY) $(CLIENTS) ## run all tests against real servers
 faults: $(READY) ## run the fault matrix at its full size (16 minutes) and write docs/faults.md
 	$(BIN)/pytest tests/faults --faults=full $(ARGS)
 
-check: $(READY) ## format, lint, types, import contracts, schema snapshot and its breaks, docs/errors.md
+scan: $(READY) build/scanners/.ready build/graphqler/.ready ## run the scanners of docs/security.md (10 minutes)
+	$(BIN)/pytest $(SCANNERS)/scans.py $(ARGS)
+
+check: $(READY) ## format, lint, types, import contracts, bandit, schema snapshot and its breaks, docs/errors.md
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app schema resolvers migrations examples
 	$(BIN)/temporal-graphql schema | diff -u schema.graphql - || { echo "schema.graphql is stale: make schema"; exit 1; }
 	$(BIN)/python -m schema.breaking
 	$(BIN)/python -m schema.manual | diff -u docs/errors.md - || { echo "docs/errors.md is stale: make schema"; exit 1; }
@@ -48,6 +53,14 @@ lock: $(READY) ## pin every dependency with its hashes
 		--output-file requirements-dev.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" $(LOCK) --output-file $(ARIADNE)/requirements.txt $(ARIADNE)/requirements.in
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(LOCK) --output-file $(SCANNERS)/requirements.txt $(SCANNERS)/requirements.in
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(LOCK) --output-file $(SCANNERS)/graphqler.txt $(SCANNERS)/graphqler.in
+
+sbom: build/scanners/.ready ## write the bill of materials, sbom.cdx.json, out of the lock
+	build/scanners/.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --index-url "" \
+		--output-reproducible --output-format JSON --output-file sbom.cdx.json requirements.txt
 
 $(READY): requirements-dev.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -59,10 +72,13 @@ tests/clients/node_modules/.ready: tests/clients/package-lock.json
 	npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
 	touch $@
 
-# ariadne-codegen wants another graphql-core than we do.
+# What wants other versions than we do has an environment of its own.
 build/ariadne/.ready: $(ARIADNE)/requirements.txt
-	$(PYTHON) -m venv build/ariadne/.venv
-	build/ariadne/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+build/scanners/.ready: $(SCANNERS)/requirements.txt
+build/graphqler/.ready: $(SCANNERS)/graphqler.txt
+build/%/.ready:
+	$(PYTHON) -m venv build/$*/.venv
+	build/$*/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $^
 	touch $@
 
-.PHONY: help dev test faults check fix schema playground lock
+.PHONY: help dev test faults scan check fix schema playground lock sbom

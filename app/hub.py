@@ -232,7 +232,7 @@ class Hub:
 
     async def _backstop(self) -> None:
         while True:
-            await asyncio.sleep(self._backstop_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            await asyncio.sleep(self._backstop_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter # nosec B311
             try:
                 doorbells.tell_watched(self._bus, self.watched_owners)
                 await self._catch_up()

@@ -39,7 +39,7 @@ FREE_PORTS = range(20_000, 30_000)
 # Postgres refuses to be root: it gets a user of its own, and this home if that one cannot reach the data.
 ROOT_HOME = Path("/var/lib/temporal-graphql")
 # Where files are made at once: a database of its own for each test is some hundred files.
-MEMORY = Path("/dev/shm")  # noqa: S108 - each embedded server has its own folder there, for itself alone
+MEMORY = Path("/dev/shm")  # noqa: S108 - each embedded server has its own folder there, for itself alone # nosec B108
 MEMORY_BYTES = 2 * 2**30
 
 _OURSELVES = (0, 0)
@@ -178,7 +178,7 @@ class Server:
         return self._process
 
     def _child(self, lock: int, log: BinaryIO) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - the program is ours
+        return subprocess.Popen(  # noqa: S603 - the program is ours # nosec B603
             tied(*self.program.command, death=self.program.stop_signal, user=self.program.user),
             cwd="/",
             stdin=subprocess.DEVNULL,

@@ -56,7 +56,7 @@ def _git(repository: Path, *arguments: str) -> str | None:
     program = shutil.which("git")
     if program is None:
         return None
-    done = subprocess.run(  # noqa: S603 - the arguments are ours
+    done = subprocess.run(  # noqa: S603 - the arguments are ours # nosec B603
         [program, "-C", repository, *arguments], capture_output=True, timeout=TIMEOUT_SECONDS, check=False
     )
     return done.stdout.decode() if done.returncode == 0 else None

@@ -8,7 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 NODE = ["playground", "tests/clients"]
-PYTHON = ["requirements.txt", "requirements-dev.txt", "tests/clients/ariadne/requirements.txt"]
+PYTHON = [
+    "requirements.txt",
+    "requirements-dev.txt",
+    "tests/clients/ariadne/requirements.txt",
+    "tests/scanners/graphqler.txt",
+    "tests/scanners/requirements.txt",
+]
 
 
 @pytest.mark.parametrize("directory", NODE)
