@@ -1,15 +1,16 @@
 """JSON Web Tokens (RFC 7519) in, callers out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 
 from app.errors import Forbidden, Unauthenticated
+from app.jwks import Key
 
-ALGORITHMS = ["HS256"]
 MAX_TOKEN_CHARACTERS = 8_192
 MAX_SUBJECT_CHARACTERS = 255
 READ_EXECUTIONS, WRITE_EXECUTIONS = "executions:read", "executions:write"
@@ -17,12 +18,20 @@ READ_WORKFLOWS, WRITE_WORKFLOWS = "workflows:read", "workflows:write"
 ADMIN = "admin"
 USER_SCOPES = (READ_EXECUTIONS, WRITE_EXECUTIONS, READ_WORKFLOWS, WRITE_WORKFLOWS)
 
+INVALID = "The token is not valid: it must be a JWT signed for this server, with `sub` and `exp`."
+_REFUSALS: Mapping[type[Exception], str] = {
+    jwt.ExpiredSignatureError: "The token has expired: get a new one.",
+    jwt.ImmatureSignatureError: "The token is not valid yet.",
+    jwt.InvalidIssuerError: "The token is from another issuer (`iss`) than this server trusts.",
+    jwt.InvalidAudienceError: "The token is for another audience (`aud`) than this server.",
+}
+
 
 @dataclass(frozen=True)
 class Caller:
-    """Who is asking, as their token says; objects belong to `owner`.
+    """Who is asking, as their token says; objects belong to `owner`. The token is taken until `expires_at`.
 
-    A token without a `scope` claim carries the four user scopes, never `admin`.
+    A token without the claim for scopes carries the four user scopes, never `admin`.
     """
 
     subject: str
@@ -48,33 +57,91 @@ class Caller:
         return owner == self.owner or self.is_admin
 
 
+class Keys(Protocol):
+    """Where the keys come from that signatures are checked with."""
+
+    async def find(self, algorithm: str, id: str | None) -> Key:
+        """The key for a token's `alg` and `kid`; raises Unauthenticated where there is none."""
+        ...
+
+
 @dataclass(frozen=True)
-class Verifier:
-    """Checks tokens against one HS256 secret."""
+class SharedSecret:
+    """The one HS256 key that tokens are both signed and checked with."""
 
     secret: str
+
+    async def find(self, algorithm: str, id: str | None) -> Key:
+        """The secret, whatever `kid` says; raises Unauthenticated for any other algorithm."""
+        if algorithm != "HS256":
+            raise Unauthenticated(INVALID)
+        return Key(algorithm, self.secret)
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Checks tokens: their signature, their time, and what is demanded of their claims besides.
+
+    Empty `issuers` or `audiences` admit any.
+    """
+
+    keys: Keys
     owner_claim: str = "sub"
     leeway_seconds: float = 0.0
+    issuers: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
+    required_claims: tuple[str, ...] = ()
+    scope_claim: str = "scope"
 
-    def caller(self, token: str) -> Caller:
-        """The caller that a token names; raises Unauthenticated for any other token."""
+    async def caller(self, token: str) -> Caller:
+        """The caller that a token names, as soon as its key is at hand.
+
+        Raises Unauthenticated for any other token, Unavailable while no key can be had.
+        """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unauthenticated(f"The token is too long: {MAX_TOKEN_CHARACTERS:,} characters are the most.")
-        try:
-            claims = jwt.decode(
-                token,
-                self.secret,
-                algorithms=ALGORITHMS,
-                leeway=self.leeway_seconds,
-                options={"require": ["exp", "sub"], "enforce_minimum_key_length": True, "verify_aud": False},
-            )
-            return _caller(claims, self.owner_claim)
-        except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated("The token has expired: get a new one.") from error
-        except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError, OSError) as error:
-            raise Unauthenticated(
-                "The token is not valid: it must be a JWT signed for this server, with `sub` and `exp`."
-            ) from error
+        with _explained():
+            header = jwt.get_unverified_header(token)
+        key = await self.keys.find(str(header.get("alg")), header.get("kid"))
+        with _explained():
+            return self._caller(self._claims(token, key))
+
+    def _claims(self, token: str, key: Key) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key.material,
+            algorithms=[key.algorithm],
+            leeway=self.leeway_seconds,
+            issuer=self.issuers or None,
+            audience=self.audiences or None,
+            options={
+                "require": ["exp", "sub", *self.required_claims],
+                "enforce_minimum_key_length": True,
+                "verify_aud": bool(self.audiences),
+            },
+        )
+
+    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+        named = self.scope_claim in claims
+        return Caller(
+            subject=_name(claims["sub"]),
+            owner=_name(claims.get(self.owner_claim)),
+            scopes=_scopes(claims[self.scope_claim]) if named else frozenset(USER_SCOPES),
+            expires_at=datetime.fromtimestamp(claims["exp"] + self.leeway_seconds, UTC),
+        )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what is wrong with a token into Unauthenticated."""
+    try:
+        yield
+    except jwt.MissingRequiredClaimError as error:
+        raise Unauthenticated(f"The token lacks the claim `{error.claim}`.") from error
+    except tuple(_REFUSALS) as error:
+        raise Unauthenticated(_REFUSALS[type(error)]) from error
+    except (jwt.PyJWTError, TypeError, ValueError, OverflowError, OSError) as error:
+        raise Unauthenticated(INVALID) from error
 
 
 def bearer(header: str) -> str:
@@ -90,15 +157,6 @@ def mint(secret: str, subject: str, scopes: tuple[str, ...] = USER_SCOPES, hours
     now = datetime.now(UTC)
     claims = {"sub": subject, "scope": " ".join(scopes), "iat": now, "exp": now + timedelta(hours=hours)}
     return jwt.encode(claims, secret, algorithm="HS256")
-
-
-def _caller(claims: Mapping[str, Any], owner_claim: str) -> Caller:
-    return Caller(
-        subject=_name(claims["sub"]),
-        owner=_name(claims.get(owner_claim)),
-        scopes=_scopes(claims["scope"]) if "scope" in claims else frozenset(USER_SCOPES),
-        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
-    )
 
 
 def _name(value: object) -> str:

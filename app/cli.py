@@ -162,8 +162,12 @@ def _token(arguments: argparse.Namespace) -> None:
     secret = _secret(arguments.data)
     token = auth.mint(secret, arguments.sub, tuple(arguments.scope or auth.USER_SCOPES), arguments.hours)
     # Rather refused here than by the API.
-    auth.Verifier(secret).caller(token)
+    _run(_checked(secret, token))
     sys.stdout.write(token + "\n")
+
+
+async def _checked(secret: str, token: str) -> None:
+    await auth.Verifier(auth.SharedSecret(secret)).caller(token)
 
 
 def _hours(text: str) -> float:

@@ -1,7 +1,8 @@
 """The roof: one application out of its parts."""
 
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TypedDict
@@ -14,13 +15,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from app import doorbells, playground
-from app.auth import Verifier
+from app.auth import Keys, SharedSecret, Verifier
 from app.bus import Bus
 from app.codec import RemoteCodec
 from app.db import Database
 from app.errors import ErrorCode, Unavailable
 from app.hub import Hub
 from app.judge import Judge
+from app.jwks import KeySet
+from app.jwks import Options as KeySetOptions
 from app.metrics import CONTENT_TYPE, Metrics
 from app.settings import Settings
 from app.temporal import Temporal, connect
@@ -29,6 +32,8 @@ from app.tracker import Tracker
 from resolvers.context import Services
 from schema import schema
 from schema.view import GraphQLView, Options, failure
+
+log = logging.getLogger(__name__)
 
 PATH = "/graphql"
 
@@ -67,13 +72,17 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application of one API replica."""
 
+    keys = _keys(settings)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        async with services(settings) as parts:
-            yield {"services": parts}
+        async with AsyncExitStack() as stack:
+            if isinstance(keys, KeySet):
+                await stack.enter_async_context(keys)
+            yield {"services": await stack.enter_async_context(services(settings))}
 
     return Starlette(
-        routes=_routes(settings),
+        routes=_routes(settings, keys),
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused},
     )
@@ -122,8 +131,28 @@ def _tracker_options(settings: Settings) -> TrackerOptions:
     )
 
 
-def _routes(settings: Settings) -> list[BaseRoute]:
-    view = _view(settings)
+def _keys(settings: Settings) -> KeySet | SharedSecret:
+    """Whichever of the two is configured."""
+    if settings.jwt_secret is not None:
+        return SharedSecret(settings.jwt_secret.get_secret_value())
+    assert settings.jwt_jwks_url is not None
+    if not settings.jwt_audience:
+        log.warning(
+            "JWT_AUDIENCE is not set: whatever service the provider issued a token for, it gets in here"
+        )
+    if settings.jwt_jwks_url.startswith("http:"):
+        log.warning("JWT_JWKS_URL is without TLS: whoever is on the way to it can put their own keys there")
+    options = KeySetOptions(
+        ttl_seconds=settings.jwt_jwks_ttl_seconds,
+        grace_seconds=settings.jwt_jwks_grace_seconds,
+        refresh_seconds=settings.jwt_jwks_refresh_seconds,
+        timeout_seconds=settings.jwt_jwks_timeout_seconds,
+    )
+    return KeySet(settings.jwt_jwks_url, options)
+
+
+def _routes(settings: Settings, keys: Keys) -> list[BaseRoute]:
+    view = _view(settings, keys)
     routes: list[BaseRoute] = [
         Route(PATH, view),
         WebSocketRoute(PATH, view),
@@ -136,9 +165,15 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     return routes
 
 
-def _view(settings: Settings) -> GraphQLView:
+def _view(settings: Settings, keys: Keys) -> GraphQLView:
     verifier = Verifier(
-        settings.jwt_secret.get_secret_value(), settings.jwt_owner_claim, settings.jwt_leeway_seconds
+        keys,
+        settings.jwt_owner_claim,
+        settings.jwt_leeway_seconds,
+        settings.jwt_issuer,
+        settings.jwt_audience,
+        settings.jwt_required_claims,
+        settings.jwt_scope_claim,
     )
     token = settings.playground_token
     shown = None if token is None else token.get_secret_value()

@@ -1,21 +1,30 @@
 """Everything that can be configured, read once from the environment; units are in the names."""
 
+import re
 from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
-def _address(*schemes: str) -> AfterValidator:
+def _address(*schemes: str, with_host: bool = False) -> AfterValidator:
     """A URL with one of the schemes; the complaint leaves out its text, which may have a password."""
 
     def check(url: str) -> str:
         try:
             parts = urlsplit(url)
-            usable = parts.scheme in schemes and parts.port != 0
+            usable = parts.scheme in schemes and parts.port != 0 and bool(parts.hostname or not with_host)
         except ValueError:
             usable = False
         if not usable:
@@ -25,11 +34,18 @@ def _address(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _words(given: object) -> object:
+    """The words of a text, with blanks or commas between them; what is no text as it is."""
+    return tuple(re.findall(r"[^\s,]+", given)) if isinstance(given, str) else given
+
+
 # What Python can add to a date: thirty years.
 Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 PostgresUrl = Annotated[str, _address("postgresql", "postgresql+asyncpg", "postgres")]
 RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
+WebUrl = Annotated[str, _address("https", "http", with_host=True)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 MINIMUM_SECRET_BYTES = 32
 
@@ -47,8 +63,25 @@ class Settings(BaseSettings):
     temporal_codec_endpoint: str | None = Field(None, description="address of a payload codec server")
     temporal_codec_auth: SecretStr | None = Field(None, description="the Authorization header sent to it")
 
-    jwt_secret: SecretStr = Field(description="HS256 key, 32 bytes at least")
+    jwt_secret: SecretStr | None = Field(None, description="HS256 key, 32 bytes at least")
+    jwt_jwks_url: WebUrl | None = Field(
+        None,
+        validate_default=True,
+        description="address of the keys for RS256, ES256 and EdDSA; in place of jwt_secret",
+    )
+    jwt_jwks_ttl_seconds: Seconds = Field(300.0, description="after which the keys are fetched anew")
+    jwt_jwks_grace_seconds: Seconds = Field(
+        86_400.0, description="how much longer they serve while they cannot be fetched"
+    )
+    jwt_jwks_refresh_seconds: Seconds = Field(
+        10.0, description="between two fetches at least, however many tokens name an unknown key"
+    )
+    jwt_jwks_timeout_seconds: Seconds = Field(5.0, description="for one fetch as a whole")
+    jwt_issuer: Words = Field((), description="the `iss` that are trusted, blanks between them; none: any")
+    jwt_audience: Words = Field((), description="the `aud` that are for us, blanks between them; none: any")
+    jwt_required_claims: Words = Field((), description="that a token must have besides `sub` and `exp`")
     jwt_owner_claim: str = Field("sub", min_length=1, description="the claim that names the owner")
+    jwt_scope_claim: str = Field("scope", min_length=1, description="the claim that lists the scopes")
     jwt_leeway_seconds: float = Field(0.0, ge=0, le=300)
 
     host: str = "127.0.0.1"
@@ -96,6 +129,21 @@ class Settings(BaseSettings):
     )
     lost_after_seconds: Seconds = Field(60.0, description="age before which a missing run is not yet LOST")
 
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
+            raise PydanticCustomError("secret", f"must have {MINIMUM_SECRET_BYTES} bytes at least")
+        return secret
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _one_kind_of_keys(cls, url: str | None, info: ValidationInfo) -> str | None:
+        """Two ways to sign would be one too many: whoever learns the secret could sign for everybody."""
+        if "jwt_secret" in info.data and (info.data["jwt_secret"] is None) == (url is None):
+            raise PydanticCustomError("keys", "set this or JWT_SECRET, exactly one of the two")
+        return url
+
 
 class InvalidSettings(Exception):
     """The environment is not usable; the message names each variable."""
@@ -104,12 +152,9 @@ class InvalidSettings(Exception):
 def load() -> Settings:
     """Read the environment; raises InvalidSettings naming every variable that is missing or wrong."""
     try:
-        settings = partial(Settings)()
+        return partial(Settings)()
     except ValidationError as error:
         raise InvalidSettings("\n".join(map(_explain, error.errors()))) from None
-    if len(settings.jwt_secret.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
-        raise InvalidSettings(f"JWT_SECRET: must have {MINIMUM_SECRET_BYTES} bytes at least")
-    return settings
 
 
 def _explain(error: object) -> str:

@@ -9,9 +9,10 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Bas
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage, Message
 
 from app.auth import Caller, bearer
-from app.errors import Unauthenticated
+from app.errors import Unauthenticated, Unavailable
 from schema.session import Session
 
+TRY_AGAIN_LATER = 1013
 FORBIDDEN = 4403
 INVALID_MESSAGE = 4400
 TOO_MANY_INITIALISATIONS = 4429
@@ -38,9 +39,11 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
         if self.connection_init_timeout_task:
             self.connection_init_timeout_task.cancel()
         try:
-            await self._accept(self._authenticate(message.get("payload") or {}))
+            await self._accept(await self._authenticate(message.get("payload") or {}))
         except Unauthenticated as error:
             await self.websocket.close(FORBIDDEN, error.message)
+        except Unavailable as error:
+            await self.websocket.close(TRY_AGAIN_LATER, error.message)
 
     async def _accept(self, caller: Caller) -> None:
         self.context.caller = caller
@@ -58,14 +61,14 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
         if not isinstance(error, WebSocketDisconnected):
             await super().handle_task_exception(error)
 
-    def _authenticate(self, params: dict[str, Any]) -> Caller:
+    async def _authenticate(self, params: dict[str, Any]) -> Caller:
         """The caller named by the init payload, whatever its letter case, or by `?token=` as of old."""
         header = next((value for key, value in params.items() if key.lower() == "authorization"), None)
         if header is None and self.context.query_token is not None:
             header = f"Bearer {self.context.query_token}"
         if not isinstance(header, str):
             raise Unauthenticated("Send {'Authorization': 'Bearer <token>'} as the connection_init payload.")
-        return self.context.verifier.caller(bearer(header))
+        return await self.context.verifier.caller(bearer(header))
 
     async def _close_at(self, moment: datetime) -> None:
         await asyncio.sleep((moment - datetime.now(UTC)).total_seconds())

@@ -25,7 +25,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from app.auth import Verifier, bearer
-from app.errors import ErrorCode, Unauthenticated
+from app.errors import ErrorCode, Unauthenticated, Unavailable
 from resolvers.context import Services
 from schema.session import Session
 from schema.socket import SocketHandler
@@ -94,11 +94,16 @@ class GraphQLView(GraphQL[Session, None]):
         if self._page is not None and wants_page(request):
             return self._page()
         try:
-            caller = self._verifier.caller(bearer(request.headers.get("authorization", "")))
+            caller = await self._verifier.caller(bearer(request.headers.get("authorization", "")))
             session = Session(self._services(request), self._verifier, caller=caller)
             return await self.run(request, context=session)
         except Unauthenticated as error:
             return failure(401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
+        except Unavailable as error:
+            seconds = error.retry_after_seconds or 1
+            return failure(
+                503, error.message, error.code, {"Retry-After": str(seconds)}, {"retryAfter": seconds}
+            )
         except HTTPException as error:
             return failure(error.status_code, error.reason, ErrorCode.INVALID_INPUT)
         except ClientDisconnect:
@@ -187,12 +192,18 @@ def negotiated(request: HTTPConnection) -> str:
     return RESPONSE_TYPE if RESPONSE_TYPE in request.headers.get("accept", "") else "application/json"
 
 
-def failure(status: int, message: str, code: ErrorCode, headers: dict[str, str] | None = None) -> Response:
+def failure(
+    status: int,
+    message: str,
+    code: ErrorCode,
+    headers: dict[str, str] | None = None,
+    extensions: dict[str, Any] | None = None,
+) -> Response:
     """A request error as GraphQL over HTTP wants it: JSON, with a code.
 
     It is always of the newer media type, in which alone a status other than 200 speaks for GraphQL.
     """
-    body = {"errors": [{"message": message, "extensions": {"code": code}}]}
+    body = {"errors": [{"message": message, "extensions": {"code": code, **(extensions or {})}}]}
     return Response(orjson.dumps(body), status, headers, media_type=RESPONSE_TYPE)
 
 

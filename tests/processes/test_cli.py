@@ -13,7 +13,7 @@ import pytest_asyncio
 from sqlalchemy.engine import make_url
 from websockets import ConnectionClosed
 
-from app.auth import USER_SCOPES, Verifier
+from app.auth import USER_SCOPES, SharedSecret, Verifier
 from tests.client import SECRET, connected
 from tests.processes.commands import PATIENCE_SECONDS, ROOT, Program
 from tests.processes.stack import Stack
@@ -58,7 +58,7 @@ async def test_a_token_is_valid_for_a_day_and_has_the_user_scopes(bare: Program)
     ended = await bare.once("token", "--sub", "alice", JWT_SECRET=SECRET)
 
     assert ended.process.returncode == 0
-    caller = Verifier(SECRET).caller(ended.output.read_text().strip())
+    caller = await Verifier(SharedSecret(SECRET)).caller(ended.output.read_text().strip())
     assert (caller.subject, caller.scopes) == ("alice", frozenset(USER_SCOPES))
     assert_about(caller.expires_at, timedelta(hours=24))
 
@@ -67,7 +67,7 @@ async def test_a_token_for_other_scopes_and_hours(bare: Program) -> None:
     options = ("--scope", "executions:read", "--scope", "admin", "--hours", "0.5")
     ended = await bare.once("token", "--sub", "bob", *options, JWT_SECRET=SECRET)
 
-    caller = Verifier(SECRET).caller(ended.output.read_text().strip())
+    caller = await Verifier(SharedSecret(SECRET)).caller(ended.output.read_text().strip())
     assert (caller.subject, caller.scopes) == ("bob", frozenset({"executions:read", "admin"}))
     assert_about(caller.expires_at, timedelta(minutes=30))
 
@@ -148,7 +148,11 @@ async def test_missing_settings_are_named_one_a_line(bare: Program, command: str
 
     assert first.startswith(f"temporal-graphql {command}: ")
     lines = {first.removeprefix(f"temporal-graphql {command}: "), *others}
-    assert lines == {f"{name}: is not set" for name in ("DATABASE_URL", "REDIS_URL", "JWT_SECRET")}
+    assert lines == {
+        "DATABASE_URL: is not set",
+        "REDIS_URL: is not set",
+        "JWT_JWKS_URL: set this or JWT_SECRET, exactly one of the two",
+    }
 
 
 async def test_wrong_settings_are_named_without_what_they_hold(program: Program) -> None:

@@ -7,6 +7,7 @@ from app.settings import InvalidSettings, Settings, load
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NEEDED = {"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://r", "JWT_SECRET": SECRET}
+KEYS_MISSING = "JWT_JWKS_URL: set this or JWT_SECRET, exactly one of the two"
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def test_the_needed_variables_suffice(environment: pytest.MonkeyPatch) -> None:
     settings = load()
 
     assert (settings.database_url, settings.redis_url) == ("postgresql://db/x", "redis://r")
+    assert settings.jwt_secret
     assert settings.jwt_secret.get_secret_value() == SECRET
     assert (settings.host, settings.port, settings.log_format) == ("127.0.0.1", 8000, "json")
     assert settings.temporal_address is None
@@ -45,18 +47,25 @@ def test_a_field_is_read_from_the_variable_of_its_name(environment: pytest.Monke
     assert settings.playground is False
 
 
-@pytest.mark.parametrize("name", sorted(NEEDED))
-def test_a_missing_variable_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
+MISSING = {
+    "DATABASE_URL": "DATABASE_URL: is not set",
+    "REDIS_URL": "REDIS_URL: is not set",
+    "JWT_SECRET": KEYS_MISSING,
+}
+
+
+@pytest.mark.parametrize(("name", "line"), MISSING.items())
+def test_a_missing_variable_is_named(environment: pytest.MonkeyPatch, name: str, line: str) -> None:
     environment.delenv(name)
 
-    assert complaint() == [f"{name}: is not set"]
+    assert complaint() == [line]
 
 
 def test_all_missing_variables_are_named_at_once(environment: pytest.MonkeyPatch) -> None:
     for name in NEEDED:
         environment.delenv(name)
 
-    assert sorted(complaint()) == [f"{name}: is not set" for name in sorted(NEEDED)]
+    assert sorted(complaint()) == sorted(MISSING.values())
 
 
 @pytest.mark.parametrize("secret", ["", "short", SECRET[1:]])
@@ -71,7 +80,55 @@ def test_a_short_secret_names_its_variable_and_not_itself(
 def test_a_secret_is_measured_in_bytes(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("JWT_SECRET", "é" * 16)
 
-    assert load().jwt_secret.get_secret_value() == "é" * 16
+    secret = load().jwt_secret
+    assert secret
+    assert secret.get_secret_value() == "é" * 16
+
+
+JWKS = "https://id.example/jwks.json"
+
+
+def test_keys_at_an_address_take_the_place_of_the_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("JWT_SECRET")
+    environment.setenv("JWT_JWKS_URL", JWKS)
+
+    settings = load()
+
+    assert (settings.jwt_secret, settings.jwt_jwks_url) == (None, JWKS)
+
+
+def test_a_secret_beside_keys_at_an_address_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("JWT_JWKS_URL", JWKS)
+
+    assert complaint() == [KEYS_MISSING]
+
+
+@pytest.mark.parametrize("url", ["", "id.example/jwks.json", "https://", "file:///etc/passwd", "https://a:b"])
+def test_the_address_of_the_keys_is_one(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.delenv("JWT_SECRET")
+    environment.setenv("JWT_JWKS_URL", url)
+
+    assert complaint() == ["JWT_JWKS_URL: is not an address like https://host:port"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ()),
+        (" , ", ()),
+        ("https://a.example", ("https://a.example",)),
+        ("https://a.example https://b.example/", ("https://a.example", "https://b.example/")),
+        (" a,b ,\tc\n", ("a", "b", "c")),
+        ('["a"]', ('["a"]',)),
+    ],
+)
+@pytest.mark.parametrize("name", ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_REQUIRED_CLAIMS"])
+def test_several_words_have_blanks_or_commas_between_them(
+    environment: pytest.MonkeyPatch, name: str, text: str, words: tuple[str, ...]
+) -> None:
+    environment.setenv(name, text)
+
+    assert getattr(load(), name.lower()) == words
 
 
 @pytest.mark.parametrize(
@@ -90,6 +147,10 @@ def test_a_secret_is_measured_in_bytes(environment: pytest.MonkeyPatch) -> None:
         ("JWT_LEEWAY_SECONDS", "301"),
         ("JWT_LEEWAY_SECONDS", "nan"),
         ("JWT_OWNER_CLAIM", ""),
+        ("JWT_JWKS_TTL_SECONDS", "0"),
+        ("JWT_JWKS_GRACE_SECONDS", "-1"),
+        ("JWT_JWKS_REFRESH_SECONDS", "nan"),
+        ("JWT_JWKS_TIMEOUT_SECONDS", "inf"),
     ],
 )
 def test_a_wrong_value_names_its_variable(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
