@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import RedisError
+
+from app.valkey import Outage, client
 
 log = logging.getLogger(__name__)
 
@@ -41,27 +42,6 @@ class GapEvent(Event):
 
     def __init__(self, channel: str) -> None:
         super().__init__(channel, "")
-
-
-@dataclass
-class Outage:
-    """Whether one use of Redis fails at present; logs when that begins and ends, not in between."""
-
-    what: str
-    ongoing: bool = False
-
-    def begin(self, error: Exception) -> None:
-        if not self.ongoing:
-            unforeseen = not isinstance(error, RedisError | OSError)
-            log.warning(
-                "Redis: %s stopped: %s", self.what, error or type(error).__name__, exc_info=unforeseen
-            )
-        self.ongoing = True
-
-    def end(self) -> None:
-        if self.ongoing:
-            log.info("Redis: %s works again", self.what)
-        self.ongoing = False
 
 
 class Subscription:
@@ -499,17 +479,6 @@ def publishing_client(redis_url: str, socket_timeout_seconds: float) -> Redis:
     """A client that retries a little and looks after its connection while there is nothing to publish."""
     retry = Retry(ExponentialWithJitterBackoff(base=BACKOFF_BASE_SECONDS), PUBLISH_RETRIES)
     return client(redis_url, socket_timeout_seconds, retry, health_check_interval=30)
-
-
-def client(redis_url: str, socket_timeout_seconds: float, retry: Retry, **options: Any) -> Redis:
-    """A client that speaks bytes; ValueError for an unusable URL."""
-    try:
-        return Redis.from_url(redis_url, socket_timeout=socket_timeout_seconds, retry=retry, **options)
-    except ValueError:
-        # The original message may quote the password.
-        raise ValueError(
-            "the Redis URL cannot be used: redis[s]://[[user]:password@]host[:port][/db]"
-        ) from None
 
 
 async def run_until_one_fails(*coroutines: Any) -> None:

@@ -23,6 +23,9 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
+    DOCUMENT_NOT_TRUSTED = "DOCUMENT_NOT_TRUSTED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
@@ -158,3 +161,44 @@ class StartRejected(DomainError):
     """Temporal refuses this start for good: retrying it would not help."""
 
     code = ErrorCode.INVALID_INPUT
+
+
+class PersistedQueryNotFound(DomainError):
+    """No document is known by that hash or id: the client sends the whole text then."""
+
+    code = ErrorCode.PERSISTED_QUERY_NOT_FOUND
+
+    def __init__(self) -> None:
+        # Apollo's words, for clients that go by them.
+        super().__init__("PersistedQueryNotFound")
+
+
+class PersistedQueryNotSupported(DomainError):
+    """Documents are not kept by their hash here: the client always sends the whole text then."""
+
+    code = ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED
+
+    def __init__(self) -> None:
+        super().__init__("PersistedQueryNotSupported")
+
+
+class DocumentNotTrusted(DomainError):
+    """Only the documents of the server's manifest are executed, and this is none of them."""
+
+    code = ErrorCode.DOCUMENT_NOT_TRUSTED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server executes the documents of its manifest only, and this is none of them. "
+            "Have it added, or send one of those by its `documentId`, its hash or its exact text."
+        )
+
+
+class RateLimited(DomainError):
+    """The user asks for more in a minute than anyone may; nothing was done."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, what: str, retry_after_seconds: int) -> None:
+        super().__init__(f"{what} in a minute are the most for one user: wait {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds

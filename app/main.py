@@ -25,12 +25,15 @@ from app.judge import Judge
 from app.jwks import KeySet
 from app.jwks import Options as KeySetOptions
 from app.metrics import CONTENT_TYPE, Metrics
+from app.persisted import PersistedQueries
 from app.settings import Settings
 from app.temporal import Temporal, connect
 from app.tracker import Options as TrackerOptions
 from app.tracker import Tracker
+from app.valkey import Valkey
 from resolvers.context import Services
-from schema import schema
+from schema import Schema, build
+from schema.named import Documents, manifest
 from schema.view import GraphQLView, Options, failure
 
 log = logging.getLogger(__name__)
@@ -48,7 +51,12 @@ class State(TypedDict):
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """The parts of one process, opened and closed in order; none of the servers needs to be up yet."""
     metrics = Metrics()
-    async with Bus(settings.redis_url, prefix=settings.redis_prefix) as bus:
+    async with (
+        Bus(settings.redis_url, prefix=settings.redis_prefix) as bus,
+        Valkey(
+            settings.redis_url, prefix=settings.redis_prefix, wait_seconds=settings.redis_wait_seconds
+        ) as valkey,
+    ):
         db = Database(
             settings.database_url,
             pool_size=settings.database_pool_size,
@@ -61,7 +69,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             client = await connect(settings.temporal_address, settings.temporal_namespace, codec=codec)
             async with _hub(settings, db, bus, metrics) as live:
                 temporal = Temporal(client, settings.temporal_timeout_seconds)
-                yield Services(db, bus, live, temporal, judge, metrics)
+                yield Services(db, bus, live, temporal, judge, metrics, _persisted(settings, valkey))
         finally:
             await judge.close()
             await db.close()
@@ -102,6 +110,17 @@ def _hub(settings: Settings, db: Database, bus: Bus, metrics: Metrics) -> Hub:
         ring_events=settings.hub_ring_events,
         page_events=settings.hub_page_events,
         backstop_seconds=settings.hub_backstop_seconds,
+    )
+
+
+def _persisted(settings: Settings, valkey: Valkey) -> PersistedQueries | None:
+    if not settings.automatic_persisted_queries:
+        return None
+    return PersistedQueries(
+        valkey,
+        ttl_seconds=settings.persisted_query_ttl_seconds,
+        max_bytes=settings.persisted_query_max_bytes,
+        per_user=settings.persisted_queries_per_user,
     )
 
 
@@ -183,7 +202,16 @@ def _view(settings: Settings, keys: Keys) -> GraphQLView:
         settings.max_operations_per_socket,
         settings.max_body_bytes,
     )
-    return GraphQLView(schema, _services, verifier, page, options)
+    return GraphQLView(_schema(settings), _services, verifier, page, options)
+
+
+def _schema(settings: Settings) -> Schema:
+    """The schema that executes; raises InvalidSettings where it cannot execute a trusted document."""
+    schema = build()
+    if settings.trusted_documents is not None:
+        trusted = manifest(settings.trusted_documents, schema.check)
+        schema.documents = Documents(trusted, settings.trusted_documents_only)
+    return schema
 
 
 def _services(connection: HTTPConnection) -> Services:

@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -57,7 +58,9 @@ class Settings(BaseSettings):
 
     database_url: PostgresUrl = Field(description="postgresql:// address of Postgres")
     redis_url: RedisUrl = Field(description="redis:// address of Redis or Valkey")
-    redis_prefix: str = Field("temporal-graphql", description="of the channels: tells two deployments apart")
+    redis_prefix: str = Field(
+        "temporal-graphql", description="of channels and keys: tells two deployments apart"
+    )
     temporal_address: str | None = Field(None, description="host:port of the Temporal frontend")
     temporal_namespace: str | None = None
     temporal_codec_endpoint: str | None = Field(None, description="address of a payload codec server")
@@ -110,6 +113,20 @@ class Settings(BaseSettings):
     )
     shutdown_timeout_seconds: Seconds = 5.0
 
+    redis_wait_seconds: Seconds = Field(
+        0.25, description="for what replicas share in Redis, after which it is done without for a second"
+    )
+    automatic_persisted_queries: bool = Field(True, description="keep documents in Redis by their hash")
+    persisted_query_ttl_seconds: Seconds = Field(
+        86_400.0, description="after which one not used is forgotten"
+    )
+    persisted_query_max_bytes: Count = Field(20_000, description="above which a document is not kept")
+    persisted_queries_per_user: Count = Field(
+        500, description="kept of those that one user was first to send"
+    )
+    trusted_documents: Path | None = Field(None, description="a manifest of documents that clients may name")
+    trusted_documents_only: bool = Field(False, description="execute no others; needs TRUSTED_DOCUMENTS")
+
     hub_ring_events: Count = Field(1_000, description="recent events kept for each watched owner")
     hub_page_events: Count = Field(200, description="events read from Postgres at once")
     hub_backstop_seconds: Seconds = 3.0
@@ -143,6 +160,13 @@ class Settings(BaseSettings):
         if "jwt_secret" in info.data and (info.data["jwt_secret"] is None) == (url is None):
             raise PydanticCustomError("keys", "set this or JWT_SECRET, exactly one of the two")
         return url
+
+    @field_validator("trusted_documents_only")
+    @classmethod
+    def _has_documents(cls, only: bool, info: ValidationInfo) -> bool:
+        if only and info.data.get("trusted_documents") is None:
+            raise PydanticCustomError("documents", "needs TRUSTED_DOCUMENTS")
+        return only
 
 
 class InvalidSettings(Exception):

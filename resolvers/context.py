@@ -10,13 +10,14 @@ from app.errors import NotFound
 from app.hub import Hub
 from app.judge import Judge
 from app.metrics import Metrics
+from app.persisted import PersistedQueries
 from app.temporal import Temporal
 from resolvers.loaders import Loaders
 
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the application that outlive every request."""
+    """The parts of the application that outlive every request; `persisted` is None where none are kept."""
 
     db: Database
     bus: Bus
@@ -24,6 +25,7 @@ class Services:
     temporal: Temporal
     judge: Judge
     metrics: Metrics
+    persisted: PersistedQueries | None
 
 
 @dataclass(frozen=True)

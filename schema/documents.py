@@ -12,7 +12,8 @@ CACHED_DOCUMENTS = 1_000
 
 
 @lru_cache(maxsize=CACHED_DOCUMENTS)
-def _parsed(query: str) -> DocumentNode:
+def parsed(query: str) -> DocumentNode:
+    """A document of bounded size; raises GraphQLError or RecursionError for any other text."""
     return parse(query, max_tokens=MAX_TOKENS)
 
 
@@ -23,7 +24,7 @@ class CachedParse(SchemaExtension):
         self.execution_context.parse_options = {"max_tokens": MAX_TOKENS}
         if self.execution_context.query:
             with suppress(GraphQLError, RecursionError):
-                self.execution_context.graphql_document = _parsed(self.execution_context.query)
+                self.execution_context.graphql_document = parsed(self.execution_context.query)
         yield
 
 

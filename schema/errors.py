@@ -205,6 +205,8 @@ def _extensions(cause: DomainError) -> dict[str, Any]:
             return {"issues": [{"path": issue.path, "message": issue.message} for issue in cause.issues]}
         case errors.CursorExpired(head=head):
             return {"cursor": feed_cursor(head)}
+        case errors.RateLimited(retry_after_seconds=seconds):
+            return {"retryAfter": seconds}
         case errors.Unavailable(retry_after_seconds=int() as seconds):
             return {"retryAfter": seconds}
         case _:

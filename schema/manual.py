@@ -28,11 +28,12 @@ EXTENSIONS: Mapping[ErrorCode, Mapping[str, str]] = {
         )
     },
     ErrorCode.CURSOR_EXPIRED: {"cursor": "the feed's position now"},
+    ErrorCode.RATE_LIMITED: {"retryAfter": "seconds to wait"},
     ErrorCode.UNAVAILABLE: {"retryAfter": "seconds to wait; absent where nobody knows"},
     ErrorCode.INTERNAL: {"errorId": "what the log has of it"},
 }
 # Codes that are there for limits still to come.
-RESERVED = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.QUERY_TOO_COMPLEX})
+RESERVED = frozenset({ErrorCode.QUERY_TOO_COMPLEX})
 # What to do about each kind of failure.
 WAYS_OUT: Mapping[ErrorCode, str] = {
     ErrorCode.UNAUTHENTICATED: (
@@ -66,6 +67,19 @@ WAYS_OUT: Mapping[ErrorCode, str] = {
     ErrorCode.CURSOR_EXPIRED: (
         "Events were missed that are no longer kept: read the lists anew, then go on `after` the `cursor` in "
         "the extensions."
+    ),
+    ErrorCode.PERSISTED_QUERY_NOT_FOUND: (
+        "Send the document's text together with its hash: from then on the hash alone will do. Clients with "
+        "automatic persisted queries do so by themselves. A `documentId` that is not known is one that the "
+        "server's manifest lacks."
+    ),
+    ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED: (
+        "Send the document's text, now and always; clients with automatic persisted queries do so by "
+        "themselves."
+    ),
+    ErrorCode.DOCUMENT_NOT_TRUSTED: (
+        "Send a document of the server's manifest, by its `documentId`, its hash or its exact text, or have "
+        "whoever runs the API add this one."
     ),
     ErrorCode.UNAVAILABLE: (
         "Send it again, after `retryAfter` seconds where they are given. A start may be repeated safely with "

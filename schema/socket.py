@@ -6,10 +6,15 @@ from typing import Any
 
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage, Message
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionInitMessage,
+    Message,
+    SubscribeMessage,
+)
 
 from app.auth import Caller, bearer
 from app.errors import Unauthenticated, Unavailable
+from schema.named import Asked, misshapen
 from schema.session import Session
 
 TRY_AGAIN_LATER = 1013
@@ -44,6 +49,10 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
             await self.websocket.close(FORBIDDEN, error.message)
         except Unavailable as error:
             await self.websocket.close(TRY_AGAIN_LATER, error.message)
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        message["payload"]["query"] = Asked.of(message["payload"])
+        await super().handle_subscribe(message)
 
     async def _accept(self, caller: Caller) -> None:
         self.context.caller = caller
@@ -95,10 +104,8 @@ def _problem(message: Any) -> str | None:
 
 
 def _request_problem(payload: Any) -> str | None:
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
+    if problem := misshapen(payload):
+        return problem
+    if payload.get("query") is None and not Asked.of(payload).names_document:
         return "A subscribe payload must have a `query`"
-    if not isinstance(payload.get("variables"), dict | None):
-        return "`variables` must be an object or null"
-    if not isinstance(payload.get("operationName"), str | None):
-        return "`operationName` must be a string or null"
     return None

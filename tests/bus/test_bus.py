@@ -270,7 +270,7 @@ async def test_publishing_during_an_outage_neither_waits_nor_fails(
     bus: Bus, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not inspect.iscoroutinefunction(bus.publish)
-    caplog.set_level(logging.INFO, logger="app.bus")
+    caplog.set_level(logging.INFO, logger="app.valkey")
     async with bus.subscribe("a") as subscription:
         await server.kill()
         for count in range(1, 4):

@@ -18,6 +18,7 @@ CARRIERS: list[Exception] = [
     errors.Forbidden("", "executions:read"),
     errors.InvalidInput([Issue("/a", "")]),
     errors.CursorExpired(1),
+    errors.RateLimited("", 1),
     errors.Unavailable("", 1),
     RuntimeError(),
 ]
