@@ -12,7 +12,7 @@ import pytest
 from app import auth
 from tests import factories
 from tests.client import SECRET, Api, Client
-from tests.clients.programs import ROOT
+from tests.clients.programs import ROOT, output
 
 HERE = Path(__file__).parent
 PAGE = ROOT / "docs" / "clients.md"
@@ -20,6 +20,7 @@ BLOCK = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall(PAGE.read_text())
 EXCERPTS = [(file, text) for _, file, text in BLOCKS if file]
 COMMANDS = [text for language, file, text in BLOCKS if (language, file) == ("sh", "")]
+BY_HASH = next(text for text in COMMANDS if "persistedQuery" in text)
 SECONDS = 30
 
 
@@ -47,7 +48,7 @@ def test_a_block_is_part_of_the_file_that_it_names(file: str, text: str) -> None
 
 def test_every_block_names_its_file_or_is_run() -> None:
     assert len(EXCERPTS) + len(COMMANDS) == len(BLOCKS)
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
 
 
 async def test_the_commands_read_a_list_and_follow_the_feed_from_there(
@@ -56,7 +57,7 @@ async def test_the_commands_read_a_list_and_follow_the_feed_from_there(
     waiting = await factories.waiting(alice, worker)
     environment = {"PATH": os.environ["PATH"], "URL": api.url, "TOKEN": auth.mint(SECRET, "alice")}
     shell = await asyncio.create_subprocess_exec(
-        *("bash", "-e", "-c", "\n".join(COMMANDS)),
+        *("bash", "-e", "-c", "\n".join(each for each in COMMANDS if each != BY_HASH)),
         cwd=tmp_path,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
@@ -73,3 +74,11 @@ async def test_the_commands_read_a_list_and_follow_the_feed_from_there(
     assert "EXECUTION_CREATED" in followed
     assert paid["id"] in followed
     assert waiting["id"] not in followed
+
+
+async def test_a_document_is_sent_and_then_named(api: Api) -> None:
+    environment = {"URL": api.url, "TOKEN": auth.mint(SECRET, "alice")}
+
+    said = await asyncio.to_thread(lambda: output("bash", "-e", "-c", BY_HASH, environment=environment))
+
+    assert said == '{"data":{"viewer":{"id":"alice"}}}' * 3

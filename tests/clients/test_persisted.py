@@ -1,0 +1,72 @@
+"""Hashes and ids in place of documents, as Apollo Client and graphql-ws send them, over HTTP and a socket."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from app import auth
+from app.settings import Settings
+from tests.client import SECRET, Api, serving
+from tests.clients.programs import output
+
+MANIFEST = Path(__file__).parent / "generated/trusted/persisted-documents.json"
+
+
+async def run(build: Path, api: Api, **environment: str) -> list[dict[str, Any]]:
+    """What apollo/persisted.ts prints."""
+    given = {"URL": api.url, "TOKEN": auth.mint(SECRET, "alice"), **environment}
+    program = build / "apollo" / "persisted.js"
+    said = await asyncio.to_thread(lambda: output("node", program, environment=given))
+    return [json.loads(line) for line in said.splitlines()]
+
+
+async def test_apollo_sends_the_text_once_and_graphql_ws_the_hash(build: Path, api: Api) -> None:
+    said = await run(build, api)
+
+    assert said == [
+        {"sent": "POST", "text": False, "status": 400},
+        {"sent": "POST", "text": True, "status": 200},
+        {"total": 0},
+        {"sent": "POST", "text": False, "status": 200},
+        {"total": 0},
+        {"socket": ["PersistedQueryNotFound"]},
+        {"socket": {"viewer": {"id": "alice"}}},
+        {"socket": {"viewer": {"id": "alice"}}},
+    ]
+
+
+async def test_apollo_gets_what_has_a_hash(build: Path, api: Api) -> None:
+    said = await run(build, api, GET="true")
+
+    assert said[:5] == [
+        {"sent": "GET", "text": False, "status": 400},
+        {"sent": "POST", "text": True, "status": 200},
+        {"total": 0},
+        {"sent": "GET", "text": False, "status": 200},
+        {"total": 0},
+    ]
+
+
+async def test_apollo_gives_up_where_hashes_are_not_supported(build: Path, settings: Settings) -> None:
+    off = settings.model_copy(update={"automatic_persisted_queries": False})
+
+    async with serving(off) as api:
+        said = await run(build, api)
+
+    assert said[:5] == [
+        {"sent": "POST", "text": False, "status": 400},
+        {"sent": "POST", "text": True, "status": 200},
+        {"total": 0},
+        {"sent": "POST", "text": True, "status": 200},
+        {"total": 0},
+    ]
+
+
+async def test_apollo_names_what_codegen_wrote_into_its_manifest(build: Path, settings: Settings) -> None:
+    only = settings.model_copy(update={"trusted_documents": MANIFEST, "trusted_documents_only": True})
+
+    async with serving(only) as api:
+        said = await run(build, api, MANIFEST="true")
+
+    assert said == [{"sent": "POST", "text": False, "status": 200}, {"total": 0}] * 2
