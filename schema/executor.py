@@ -1,13 +1,47 @@
 """How operations are executed where graphql-core's own way does not do."""
 
+from collections.abc import Awaitable
 from typing import Any
 
+from graphql import GraphQLObjectType
 from graphql.execution import Executor
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from schema.plans import Plans
 
 
 class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Keeps nothing of a subscription's event once that is delivered."""
+    """Reads attributes by plans; keeps nothing of a subscription's event once that is delivered."""
+
+    plans = Plans()
+
+    def collect_and_execute_subfields(
+        self,
+        return_type: GraphQLObjectType,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> AwaitableOrValue[dict[str, Any]]:
+        """The answer of an object: what is plain by its plan, the rest by graphql-core."""
+        plan = self.plans.of(self, return_type, field_details_list)
+        if plan is not None:
+            try:
+                answer = plan.read(result)
+            except Exception:  # noqa: BLE001 - whatever is wrong, graphql-core meets it again and says where
+                plan = None
+        if plan is None:
+            return super().collect_and_execute_subfields(
+                return_type, field_details_list, path, result, position_context
+            )
+        if not plan.rest:
+            return answer
+        rest = self.execute_fields(return_type, result, path, plan.rest, None)
+        if isinstance(rest, dict):
+            return {**answer, **rest}
+        return _completed(answer, rest)
 
     def build_per_event_executor(self, payload: Any) -> Executor[Any]:
         # graphql-core 3.3.2 shares this cache among a subscription's events, and each adds keys that no
@@ -15,3 +49,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         executor = super().build_per_event_executor(payload)
         executor._relevant_sub_fields = {}  # noqa: SLF001
         return executor
+
+
+async def _completed(answer: dict[str, Any], rest: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    return {**answer, **await rest}

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from app import main, migrate, temporal
 from app.servers import Servers, embedded
 from app.settings import Settings
 from resolvers.context import Services
+from schema.executor import OperationExecutor
 from tests.client import SECRET, Api, Client, serving
 from tests.processes.commands import Program
+from tests.twice import CheckedPlans
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
@@ -37,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.parent.name
         if folder in STACKS:
             item.add_marker(pytest.mark.xdist_group(folder))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checked_plans() -> Iterator[CheckedPlans]:
+    """Whatever a test's replica answers by a plan is compared with what graphql-core would answer."""
+    checked = CheckedPlans()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OperationExecutor, "plans", checked)
+        yield checked
 
 
 @pytest_asyncio.fixture(scope="session")

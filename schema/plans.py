@@ -1,0 +1,230 @@
+"""Plans: what a selection takes from its object without a resolver, read by one generated function.
+
+A plan knows the usual values only. Whatever else it meets it leaves to graphql-core, which reads the same
+attributes again and knows what to say.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from graphql import (
+    FragmentSpreadNode,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLScalarType,
+    InlineFragmentNode,
+    SelectionNode,
+)
+from graphql.execution import Executor
+from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
+
+# Twice as many are kept at most.
+MAX_SELECTIONS = 2_000
+DEFINITION = "strawberry-definition"
+
+# Expressions of a value, each bound to `v` once: what the built-in scalars take as it is.
+AS_IT_IS = {
+    "String": "{v} if ({v} := {value}).__class__ is str else unusual()",
+    "ID": "{v} if ({v} := {value}).__class__ is str else unusual()",
+    "Boolean": "{v} if ({v} := {value}).__class__ is bool else unusual()",
+    "Int": "{v} if ({v} := {value}).__class__ is int and -2147483648 <= {v} <= 2147483647 else unusual()",
+    "Float": "{v} if ({v} := {value}).__class__ is float and isfinite({v}) else unusual()",
+}
+
+
+class Unusual(Exception):
+    """A value that a plan does not expect."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An answer's beginning: `read` gives all keys in order, None under those of the `rest`.
+
+    `read` changes nothing; whatever it raises says that it cannot read this object.
+    """
+
+    read: Callable[[Any], dict[str, Any]]
+    rest: GroupedFieldSet
+
+
+@dataclass(slots=True)
+class Selection:
+    """What is selected of a type of object. It keeps its nodes, so that no others get their ids."""
+
+    object_type: GraphQLObjectType
+    details: FieldDetailsList
+    met_again: bool = False
+    plan: Plan | None = None
+
+
+class Plans:
+    """Plans by object type and selected nodes, which recur: documents are parsed once.
+
+    A plan is made when a selection is met again, since that costs as much as some objects read without it.
+    """
+
+    def __init__(self) -> None:
+        self._recent: dict[tuple[int, ...], Selection] = {}
+        self._older: dict[tuple[int, ...], Selection] = {}
+
+    def of(
+        self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
+    ) -> Plan | None:
+        """The plan for what is selected of an object; None where there is none so far, or can be none."""
+        key = (id(object_type), *[id(each.node) for each in details])
+        selection = self._recent.get(key)
+        if selection is None:
+            selection = self._older.get(key)
+            if selection is None:
+                self._keep(key, Selection(object_type, details))
+                return None
+            self._keep(key, selection)
+        if not selection.met_again:
+            selection.met_again = True
+            selection.plan = _planned(executor, object_type, details)
+        return selection.plan
+
+    def _keep(self, key: tuple[int, ...], selection: Selection) -> None:
+        if len(self._recent) >= MAX_SELECTIONS:
+            self._recent, self._older = {}, self._recent
+        self._recent[key] = selection
+
+
+def _planned(
+    executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
+) -> Plan | None:
+    if not _depends_on_document_only(executor, details):
+        return None
+    fields = executor.collect_subfields(object_type, details).grouped_field_set
+    writer, rest = _Writer(executor), GroupedFieldSet()
+    for key, chosen in fields.items():
+        text = writer.field(object_type, chosen)
+        if text is None:
+            rest[key] = chosen
+        writer.items.append(f"{key!r}: {text}")
+    return None if len(rest) == len(fields) else Plan(writer.function(object_type), rest)
+
+
+def _unusual() -> NoReturn:
+    raise Unusual
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    return value if value.__class__ is list or value.__class__ is tuple else _unusual()
+
+
+def _coerced(value: Any) -> Any:
+    return _unusual() if value is None else value
+
+
+_HELPERS: dict[str, Any] = {
+    "unusual": _unusual,
+    "listed": _listed,
+    "coerced": _coerced,
+    "isfinite": math.isfinite,
+}
+
+
+@dataclass
+class _Writer:
+    """Writes one function, as text; `names` are what its text refers to."""
+
+    executor: Executor[Any]
+    items: list[str] = field(default_factory=list)
+    names: dict[str, Any] = field(default_factory=_HELPERS.copy)
+
+    def function(self, object_type: GraphQLObjectType) -> Callable[[Any], dict[str, Any]]:
+        origin = self._name(object_type.extensions[DEFINITION].origin)
+        items = ", ".join(self.items)
+        text = f"def read(s):\n if s.__class__ is not {origin}: unusual()\n return {{{items}}}"
+        # Of names that the schema and a parsed document have: nothing else gets into the text.
+        exec(text, self.names)  # noqa: S102  # nosec B102
+        read: Callable[[Any], dict[str, Any]] = self.names["read"]
+        return read
+
+    def field(self, object_type: GraphQLObjectType, chosen: FieldDetailsList) -> str | None:
+        """The expression of a field's value; None where that takes a resolver."""
+        name = chosen[0].node.name.value
+        if name == "__typename":
+            return repr(object_type.name)
+        definition = object_type.fields[name]
+        if not _is_attribute(definition):
+            return None
+        attribute = definition.extensions[DEFINITION].python_name
+        return self._value(f"s.{attribute}", definition.type, chosen)
+
+    def _value(self, value: str, kind: GraphQLOutputType, chosen: FieldDetailsList) -> str | None:
+        if isinstance(kind, GraphQLNonNull):
+            return self._present(value, kind.of_type, chosen)
+        v = self._variable()
+        present = self._present(v, kind, chosen)
+        return None if present is None else f"(None if ({v} := {value}) is None else {present})"
+
+    def _present(self, value: str, kind: GraphQLOutputType, chosen: FieldDetailsList) -> str | None:
+        """The expression of a value that must not be null."""
+        match kind:
+            case GraphQLList():
+                item = self._variable()
+                text = self._value(item, kind.of_type, chosen)
+                return None if text is None else f"[{text} for {item} in listed({value})]"
+            case GraphQLObjectType():
+                plan = _planned(self.executor, kind, chosen)
+                return None if plan is None or plan.rest else f"{self._name(plan.read)}({value})"
+            case GraphQLEnumType():
+                return f"{self._name(_names(kind))}[{value}]"
+            case GraphQLScalarType() if kind.name in AS_IT_IS:
+                return f"({AS_IT_IS[kind.name].format(v=self._variable(), value=value)})"
+            case GraphQLScalarType():
+                return f"coerced({self._name(kind.coerce_output_value)}({value}))"
+        return None
+
+    def _variable(self) -> str:
+        return self._name(None)
+
+    def _name(self, thing: Any) -> str:
+        """A name for a thing that the text refers to."""
+        name = f"n{len(self.names)}"
+        self.names[name] = thing
+        return name
+
+
+def _names(kind: GraphQLEnumType) -> dict[Any, str]:
+    """The names by member."""
+    members = kind.extensions[DEFINITION].wrapped_cls
+    return {members(value.value): name for name, value in kind.values.items()}
+
+
+def _is_attribute(definition: GraphQLField) -> bool:
+    return getattr(definition.resolve, "_is_default", False) and not definition.args
+
+
+def _depends_on_document_only(executor: Executor[Any], details: FieldDetailsList) -> bool:
+    """Whether no directive, whose arguments may be variables, takes part in choosing the fields."""
+    seen: set[str] = set()
+    return all(
+        each.fragment_variable_values is None
+        and each.node.selection_set is not None
+        and _is_fixed(executor, each.node.selection_set.selections, seen)
+        for each in details
+    )
+
+
+def _is_fixed(executor: Executor[Any], selections: Sequence[SelectionNode], seen: set[str]) -> bool:
+    return all(not each.directives and _is_fixed_within(executor, each, seen) for each in selections)
+
+
+def _is_fixed_within(executor: Executor[Any], selection: SelectionNode, seen: set[str]) -> bool:
+    match selection:
+        case InlineFragmentNode():
+            return _is_fixed(executor, selection.selection_set.selections, seen)
+        case FragmentSpreadNode() if selection.name.value not in seen:
+            seen.add(selection.name.value)
+            fragment = executor.fragment_definitions[selection.name.value]
+            return _is_fixed(executor, fragment.selection_set.selections, seen)
+    return True

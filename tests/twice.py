@@ -1,0 +1,49 @@
+"""Plans checked against graphql-core's own execution, object by object, wherever the tests use them."""
+
+from functools import partial
+from typing import Any
+
+from graphql import GraphQLObjectType
+from graphql.execution import Executor
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import Path
+
+from schema.plans import Plan, Plans
+
+
+class CheckedPlans(Plans):
+    """Reads each object twice; `read` counts the objects that were read by a plan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+
+    def of(
+        self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
+    ) -> Plan | None:
+        plan = super().of(executor, object_type, details)
+        if plan is None:
+            return None
+        return Plan(partial(self._read_twice, executor, object_type, details, plan), plan.rest)
+
+    def _read_twice(
+        self,
+        executor: Executor[Any],
+        object_type: GraphQLObjectType,
+        details: FieldDetailsList,
+        plan: Plan,
+        source: Any,
+    ) -> dict[str, Any]:
+        answer = plan.read(source)
+        self.read += 1
+        fields = executor.collect_subfields(object_type, details).grouped_field_set
+        plain = {key: chosen for key, chosen in fields.items() if key not in plan.rest}
+        expected = executor.execute_fields(
+            object_type, source, Path(None, "twice", object_type.name), plain, None
+        )
+        assert list(answer) == list(fields), (list(answer), list(fields))
+        told = {key: value for key, value in answer.items() if key not in plan.rest}
+        # An assertion here would be taken for a value that the plan cannot read.
+        if told != expected:
+            raise SystemExit(f"A plan tells {told}, graphql-core {expected}")
+        return answer
