@@ -5,6 +5,8 @@ READY := .venv/.ready
 ARIADNE := tests/clients/ariadne
 SCANNERS := tests/scanners
 CLIENTS := tests/clients/node_modules/.ready build/ariadne/.ready
+REST := benchmarks/rivals/rest
+RIVALS := benchmarks/rivals/node/node_modules/.ready build/rest/.ready
 
 .DEFAULT_GOAL := help
 
@@ -22,6 +24,9 @@ faults: $(READY) ## run the fault matrix at its full size (16 minutes) and write
 
 scan: $(READY) build/scanners/.ready build/graphqler/.ready ## run the scanners of docs/security.md (10 minutes)
 	$(BIN)/pytest $(SCANNERS)/scans.py $(ARGS)
+
+bench: $(READY) $(RIVALS) ## compare it with its rivals (25 minutes) and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 check: $(READY) ## format, lint, types, import contracts, bandit, schema snapshot and its breaks, docs/errors.md
 	$(BIN)/ruff format --check .
@@ -57,6 +62,9 @@ lock: $(READY) ## pin every dependency with its hashes
 		--custom-compile-command "make lock" $(LOCK) --output-file $(SCANNERS)/requirements.txt $(SCANNERS)/requirements.in
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" $(LOCK) --output-file $(SCANNERS)/graphqler.txt $(SCANNERS)/graphqler.in
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(LOCK) --constraint requirements.txt \
+		--output-file $(REST)/requirements.txt $(REST)/requirements.in
 
 sbom: build/scanners/.ready ## write the bill of materials, sbom.cdx.json, out of the lock
 	build/scanners/.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --index-url "" \
@@ -68,17 +76,18 @@ $(READY): requirements-dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-tests/clients/node_modules/.ready: tests/clients/package-lock.json
-	npm --prefix tests/clients ci --no-audit --no-fund --loglevel=error
+%/node_modules/.ready: %/package-lock.json
+	npm --prefix $* ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 # What wants other versions than we do has an environment of its own.
 build/ariadne/.ready: $(ARIADNE)/requirements.txt
 build/scanners/.ready: $(SCANNERS)/requirements.txt
 build/graphqler/.ready: $(SCANNERS)/graphqler.txt
+build/rest/.ready: $(REST)/requirements.txt
 build/%/.ready:
 	$(PYTHON) -m venv build/$*/.venv
 	build/$*/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $^
 	touch $@
 
-.PHONY: help dev test faults scan check fix schema playground lock sbom
+.PHONY: help dev test faults scan bench check fix schema playground lock sbom

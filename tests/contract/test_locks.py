@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-NODE = ["playground", "tests/clients"]
+NODE = ["playground", "tests/clients", "benchmarks/rivals/node"]
 PYTHON = [
     "requirements.txt",
     "requirements-dev.txt",
     "tests/clients/ariadne/requirements.txt",
     "tests/scanners/graphqler.txt",
     "tests/scanners/requirements.txt",
+    "benchmarks/rivals/rest/requirements.txt",
 ]
 
 

@@ -1,0 +1,107 @@
+"""The product beside what it replaces and what it is measured by: `python -m benchmarks.speed`.
+
+reads     lists, one by id, nested, deep pages, counts, over 10,000 to 1,000,000 executions
+delivery  live events to 100, 1,000 and 5,000 clients, one event to all of them, memory of the idle
+starts    startExecution beside Temporal's own client and two transactions
+
+Parts can be run alone. The figures of a part at the published size are kept in build/benchmarks; once all
+three are there, docs/benchmarks.md is written from them.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from app import servers
+from benchmarks import claims, data, report
+from benchmarks.contestants import Stage
+from benchmarks.delivery import delivery
+from benchmarks.measures import say
+from benchmarks.reads import SIZES, reads
+from benchmarks.starts import starts
+
+PARTS = {
+    "reads": (report.text_of_reads, claims.of_reads),
+    "delivery": (report.text_of_delivery, claims.of_delivery),
+    "starts": (report.text_of_starts, claims.of_starts),
+}
+ROUNDS = 5
+# A round of live delivery opens ten thousand sockets for each contestant.
+DELIVERY_ROUNDS = 3
+
+
+@asynccontextmanager
+async def _stage() -> AsyncIterator[tuple[Stage, int]]:
+    """Postgres, which forgets all at the end, and Valkey; with Postgres' process id."""
+    with tempfile.TemporaryDirectory() as directory:
+        files = Path(directory)
+        postgres, valkey = (server(files, durable=False) for server in (servers.postgres, servers.valkey))
+        async with servers.running(postgres, valkey):
+            assert postgres.pid
+            yield Stage(postgres.address, valkey.address, files), postgres.pid
+
+
+async def _figures(part: str, stage: Stage, postgres_pid: int, scale: float, rounds: int) -> dict[str, Any]:
+    if part == "reads":
+        return await reads(stage, postgres_pid, scale, rounds)
+    if part == "delivery":
+        return await delivery(stage, scale, min(rounds, DELIVERY_ROUNDS))
+    rows = await data.filled(stage.database_url, int(SIZES[0] * scale))
+    temporal = servers.temporal(stage.files, durable=False)
+    async with servers.running(temporal):
+        ready = replace(stage, database_url=rows.url, temporal_address=temporal.address)
+        return await starts(ready, rows, postgres_pid, scale, rounds)
+
+
+async def main(parts: Sequence[str], scale: float, rounds: int) -> None:
+    """Measure, print, and write down what has the published size."""
+    for part in parts:
+        say(part)
+        async with _stage() as (stage, postgres_pid):
+            found = await _figures(part, stage, postgres_pid, scale, rounds)
+        # As it is read from a file, where the keys are texts.
+        found = json.loads(json.dumps(found))
+        text, claimed = PARTS[part]
+        say(f"{text(found)}\n{report.text_of_claims(claimed(found))}")
+        if scale == 1:
+            report.stored(part).parent.mkdir(parents=True, exist_ok=True)
+            report.stored(part).write_text(json.dumps({"rounds": rounds, "found": found}))
+    if scale == 1:
+        _write()
+
+
+def _write() -> None:
+    kept = {part: report.stored(part) for part in PARTS}
+    if not all(path.exists() for path in kept.values()):
+        say("docs/benchmarks.md is written once all parts have been run")
+        return
+    found = {part: json.loads(path.read_text()) for part, path in kept.items()}
+    rounds = min(each["rounds"] for each in found.values())
+    report.write(
+        f"{datetime.now(UTC):%d %B %Y}", rounds, **{part: each["found"] for part, each in found.items()}
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the published sizes (1)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of which the median is taken ({ROUNDS})")
+    arguments = parser.parse_args()
+    # A socket for each client, here and in the servers, which inherit this.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(arguments.parts, arguments.scale, arguments.rounds))

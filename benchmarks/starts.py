@@ -1,0 +1,72 @@
+"""Starts: what a server adds to Temporal's own client, and to the two transactions that a start needs."""
+
+import time
+from collections import defaultdict
+from typing import Any
+from uuid import UUID
+
+from benchmarks import documents, load
+from benchmarks.contestants import (
+    LIMITS,
+    NODE,
+    PRODUCT,
+    REST,
+    Contestant,
+    Stage,
+    all_served,
+    got,
+    operation,
+    token,
+)
+from benchmarks.data import OWNER, Rows
+from benchmarks.load import Answers
+from benchmarks.measures import CONNECTIONS, Figures, figures, medians, say
+from benchmarks.processes import Process, cpu_seconds
+
+CONTESTANTS = (PRODUCT, REST, NODE, LIMITS)
+STARTS = 400
+INPUT = {"order": 1}
+
+
+async def starts(stage: Stage, rows: Rows, postgres_pid: int, scale: float, rounds: int) -> dict[str, Any]:
+    """The figures by contestant; the executions are of a task queue that nobody polls."""
+    count = max(int(STARTS * scale), 16)
+    taken: dict[str, list[Figures]] = defaultdict(list)
+    async with all_served(CONTESTANTS, stage) as processes:
+        for number in range(rounds + 1):
+            for contestant in CONTESTANTS:
+                process = processes[contestant.name]
+                found = await _started(contestant, process, rows.workflow_id, postgres_pid, count)
+                if number:
+                    taken[contestant.name].append(found)
+                    say(f"  start, round {number}: {contestant.name} {found['cpu_ms']:.2f} ms CPU")
+    return {name: medians(each) for name, each in taken.items()}
+
+
+async def _started(
+    contestant: Contestant, process: Process, workflow: UUID, postgres_pid: int, count: int
+) -> Figures:
+    before, postgres_before = process.cpu_seconds(), cpu_seconds(postgres_pid)
+    answers = await _answers(contestant, process, workflow, count)
+    return figures(answers, process.cpu_seconds() - before, cpu_seconds(postgres_pid) - postgres_before)
+
+
+async def _answers(contestant: Contestant, process: Process, workflow: UUID, count: int) -> Answers:
+    if contestant is not LIMITS:
+        return await load.drive_through(process.port, [_request(contestant, workflow)] * count, CONNECTIONS)
+    began = time.perf_counter()
+    asked = got("/starts", owner=OWNER, workflow=workflow, count=count, at_once=CONNECTIONS)
+    await load.ask(process.port, asked)
+    # All of them in one request, which has no more to do with them: each takes its share of the time.
+    seconds = time.perf_counter() - began
+    return Answers(seconds, [seconds / count * CONNECTIONS] * count)
+
+
+def _request(contestant: Contestant, workflow: UUID) -> bytes:
+    given = {"workflowId": str(workflow), "input": INPUT}
+    if contestant is PRODUCT:
+        return operation(documents.START, input=given)
+    if contestant is NODE:
+        return operation(documents.NODE_START, input=given)
+    body = b'{"workflow_id": "%b", "input": {"order": 1}}' % str(workflow).encode()
+    return load.post("/executions", token(OWNER), body)
