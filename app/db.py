@@ -51,6 +51,8 @@ class Database:
             pool_pre_ping=True,
             json_serializer=_json_text,
             json_deserializer=orjson.loads,
+            # A statement's values are its user's: they belong into no log.
+            hide_parameters=True,
             connect_args={
                 "timeout": 5,
                 "server_settings": {

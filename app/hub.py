@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
@@ -136,7 +137,10 @@ class Hub:
         feed = self._feeds.get(owner)
         if feed is None:
             feed = self._feeds[owner] = Feed(owner, self._ring_events)
-            self._listeners[owner] = asyncio.create_task(self._listen(feed), name="hub: listen")
+            # It outlives the request that is the first to watch, and must not go on under its name.
+            self._listeners[owner] = asyncio.create_task(
+                self._listen(feed), name="hub: listen", context=Context()
+            )
             doorbells.tell_watched(self._bus, [owner])
         feed.watchers += 1
         self._metrics.watched_owners.set(len(self._feeds))

@@ -10,6 +10,7 @@ from typing import TypedDict
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -26,6 +27,7 @@ from app.jwks import KeySet
 from app.jwks import Options as KeySetOptions
 from app.metrics import CONTENT_TYPE, Metrics
 from app.persisted import PersistedQueries
+from app.request_ids import RequestIds
 from app.settings import Settings
 from app.temporal import Temporal, connect
 from app.tracker import Options as TrackerOptions
@@ -91,6 +93,7 @@ def create_app(settings: Settings) -> Starlette:
 
     return Starlette(
         routes=_routes(settings, keys),
+        middleware=[Middleware(RequestIds)],
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused},
     )

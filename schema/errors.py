@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import strawberry
@@ -10,9 +10,10 @@ from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types import ExecutionContext
 from strawberry.types.field import StrawberryField
 
-from app import errors
+from app import errors, logs
 from app.errors import DomainError, ErrorCode
 from app.paging import feed_cursor
 from app.tables import ExecutionAction, ExecutionStatus
@@ -22,6 +23,7 @@ from schema.types import Execution
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 500
+MAX_NAME_CHARACTERS = 64
 
 
 @strawberry.interface(
@@ -226,7 +228,8 @@ def _coded(error: GraphQLError, message: str, code: ErrorCode, extensions: dict[
 
 def _masked(error: GraphQLError, cause: Exception | None) -> GraphQLError:
     error_id = uuid.uuid4().hex
-    log.error("Internal error %s at %s", error_id, error.path, exc_info=cause)
+    field = getattr(getattr(error.nodes[0], "name", None), "value", "") if error.nodes else ""
+    log.error("Internal error", exc_info=cause, extra=logs.fields(errorId=error_id, field=field))
     return _coded(error, "Internal error.", ErrorCode.INTERNAL, {"errorId": error_id})
 
 
@@ -252,3 +255,22 @@ class PresentErrors(SchemaExtension):
     def _present(self, result: Any) -> None:
         if result is not None and result.errors:
             result.errors = [present(error) for error in result.errors]
+            self._note(result.errors)
+
+    def _note(self, errors: Sequence[GraphQLError]) -> None:
+        """One line for all that a client did wrong, without its words; an internal error has its own."""
+        codes = {str((error.extensions or {})["code"]) for error in errors} - {ErrorCode.INTERNAL.value}
+        if codes:
+            fields = logs.fields(
+                code=",".join(sorted(codes)), errors=len(errors), **_described(self.execution_context)
+            )
+            log.info("Refused an operation", extra=fields)
+
+
+def _described(context: ExecutionContext) -> dict[str, str]:
+    """The kind and the name of the operation, as far as there is a document."""
+    try:
+        kind = context.operation_type.value
+    except RuntimeError:
+        return {}
+    return {"operationType": kind, "operationName": (context.operation_name or "")[:MAX_NAME_CHARACTERS]}

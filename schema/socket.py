@@ -1,17 +1,22 @@
 """GraphQL over WebSocket: the graphql-transport-ws protocol of the library graphql-ws."""
 
 import asyncio
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
+    BaseGraphQLTransportWSHandler,
+    Operation,
+)
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     ConnectionInitMessage,
     Message,
     SubscribeMessage,
 )
 
+from app import logs
 from app.auth import Caller, bearer
 from app.errors import Unauthenticated, Unavailable
 from schema.named import Asked, misshapen
@@ -59,6 +64,11 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
         self._expiry = asyncio.create_task(self._close_at(caller.expires_at))
         await self.send_message({"type": "connection_ack"})
         self.connection_acknowledged = True
+
+    async def run_operation(self, operation: Operation[Session, None]) -> None:
+        # A client's ids are unique only within its socket; the request's id is beside it in each line.
+        logs.operation_id.set(logs.identifier(operation.id) or uuid.uuid4().hex)
+        await super().run_operation(operation)
 
     async def shutdown(self) -> None:
         if self._expiry is not None:

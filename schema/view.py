@@ -1,5 +1,6 @@
 """GraphQL over HTTP: queries, mutations, and subscriptions over SSE and multipart."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,12 +26,15 @@ from strawberry.subscriptions import (
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
+from app import logs
 from app.auth import Verifier, bearer
 from app.errors import ErrorCode, Unauthenticated, Unavailable
 from resolvers.context import Services
 from schema.named import Asked, misshapen
 from schema.session import Session
 from schema.socket import SocketHandler
+
+log = logging.getLogger(__name__)
 
 RESPONSE_TYPE = "application/graphql-response+json"
 PROTOCOLS = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL, MULTIPART_SUBSCRIPTION_PROTOCOL)
@@ -210,6 +214,7 @@ def failure(
 
     It is always of the newer media type, in which alone a status other than 200 speaks for GraphQL.
     """
+    log.info("Refused a request", extra=logs.fields(code=code.value, status=status))
     body = {"errors": [{"message": message, "extensions": {"code": code, **(extensions or {})}}]}
     return Response(orjson.dumps(body), status, headers, media_type=RESPONSE_TYPE)
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import orjson
 import pytest
@@ -146,15 +147,62 @@ def test_a_message_cannot_pretend_to_be_another_line() -> None:
     assert "\r" not in line
 
 
+@BOTH
+@pytest.mark.parametrize("label", ["DETAIL", "CONTEXT"])
+def test_what_postgres_quotes_is_struck_out(as_json: bool, label: str) -> None:
+    message = f"insert failed: broken\n{label}: Failing row contains (1, a secret\nin lines).\nHINT:  Mend it"
+    line = Format(as_json=as_json).format(failed(ValueError(message)))
+
+    assert "secret" not in line
+    assert "in lines" not in line
+    assert "insert failed: broken" in line
+    assert "Mend it" in line
+
+
+def test_a_line_says_whose_it_is() -> None:
+    def write() -> list[str]:
+        logs.request_id.set("r-1")
+        logs.operation_id.set("o-1")
+        return [Format(as_json=as_json).format(record("done")) for as_json in (True, False)]
+
+    as_json, as_text = copy_context().run(write)
+
+    assert {"request": "r-1", "operation": "o-1"}.items() <= orjson.loads(as_json).items()
+    assert as_text == "00:00:00.250 WARNING app.hub: done request=r-1 operation=o-1"
+
+
+def test_fields_stand_by_themselves() -> None:
+    told = record("Refused")
+    told.__dict__ |= logs.fields(code="NOT_FOUND", errors=2)
+
+    assert orjson.loads(Format(as_json=True).format(told))["code"] == "NOT_FOUND"
+    assert Format(as_json=False).format(told).endswith("Refused code=NOT_FOUND errors=2")
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "a" * 128, "3f2b-7c", "00ff:1.2/x+y=_", "b9c7a1d0e5f64f0b9a7c2f6d1e3b5a79"]
+)
+def test_a_plain_id_may_stand_in_a_log(text: str) -> None:
+    assert logs.identifier(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a" * 129, "a b", "a\n", "a\r\nb", "é", "\x00", '"', "{}", "a;b", TOKEN, f"x/{TOKEN}", "token=1"],
+)
+def test_any_other_text_may_not(text: str) -> None:
+    assert logs.identifier(text) is None
+
+
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
     """The root logger, given back as it was."""
-    root, quiet = logging.root, [logging.getLogger(name) for name in ("uvicorn.error", "httpx")]
-    handlers, levels = root.handlers, [logger.level for logger in (root, *quiet)]
-    root.handlers = []
-    yield root
-    root.handlers = handlers
-    for logger, level in zip((root, *quiet), levels, strict=True):
+    loggers = [logging.root, *map(logging.getLogger, (*logs.OURS, *logs.TALKATIVE))]
+    handlers, levels = logging.root.handlers, [logger.level for logger in loggers]
+    logging.root.handlers = []
+    yield logging.root
+    logging.root.handlers = handlers
+    for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 
 
@@ -179,3 +227,38 @@ def test_everything_goes_to_standard_error_in_one_format(
         ]
     else:
         assert [line.split(": ", 1)[1] for line in lines] == ["seen [token]", "a warning of the server"]
+
+
+def test_at_debug_only_we_ourselves_say_more(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("DEBUG", "json")
+
+    for name in ("app.hub", "resolvers.x", "schema.errors"):
+        logging.getLogger(name).debug("ours")
+    for name in (
+        "httpcore.http11",
+        "asyncio",
+        "sqlalchemy.engine",
+        "temporalio",
+        "websockets.server",
+        "redis",
+    ):
+        logging.getLogger(name).debug("theirs")
+    for name in ("httpx", "uvicorn.error", "httpcore.connection", "websockets.server"):
+        logging.getLogger(name).info("theirs")
+
+    messages = [orjson.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    assert messages == ["ours"] * 3
+
+
+@pytest.mark.parametrize("level", ["WARNING", "ERROR"])
+def test_a_level_above_info_is_everybodys(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], level: str
+) -> None:
+    logs.configure(level, "json")
+
+    logging.getLogger("app.hub").info("ours")
+    logging.getLogger("alembic").info("theirs")
+
+    assert capsys.readouterr().err == ""

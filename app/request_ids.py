@@ -1,0 +1,56 @@
+"""An id for every HTTP request and WebSocket: in each log line of its, and in the response."""
+
+import logging
+import re
+import uuid
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import logs
+
+log = logging.getLogger(__name__)
+
+HEADER = b"x-request-id"
+_OPENINGS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+# What ends a socket in good order; all else is a refusal.
+_GOOD_ENDS = (1000, 1001, 1012)
+# Trace Context (W3C): version, trace, parent, flags.
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+class RequestIds:
+    """An ASGI application whose requests have ids: the client's own where it sends a usable one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        id = chosen(scope["headers"])
+        logs.request_id.set(id)
+
+        async def naming(message: Message) -> None:
+            if message["type"] in _OPENINGS:
+                message = {**message, "headers": [*message.get("headers", ()), (HEADER, id.encode())]}
+            elif message["type"] == "websocket.close":
+                _note(message.get("code", 1000))
+            await send(message)
+
+        await self._app(scope, receive, naming)
+
+
+def chosen(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The id in `X-Request-ID`, else the trace's in `traceparent`, else one of our own."""
+    given = dict(headers)
+    sent = logs.identifier(given.get(HEADER, b"").decode("latin-1"))
+    trace = _TRACE.fullmatch(given.get(b"traceparent", b""))
+    return sent or (trace[1].decode() if trace else uuid.uuid4().hex)
+
+
+def _note(code: int) -> None:
+    # Not its reason, which may quote what the client sent.
+    if code not in _GOOD_ENDS:
+        log.info("Closed a socket", extra=logs.fields(closeCode=code))
