@@ -1,7 +1,7 @@
 """How operations are executed where graphql-core's own way does not do."""
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Self, cast
 
 from graphql import GraphQLObjectType
 from graphql.execution import Executor
@@ -9,13 +9,28 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from schema.plans import Plans
+from schema.info import Info
+from schema.plans import DEFINITION, Call, Plans
 
 
 class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Reads attributes by plans; keeps nothing of a subscription's event once that is delivered."""
+    """Reads what it can by plans; keeps nothing of a subscription's event once that is delivered."""
 
     plans = Plans()
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._infos: dict[Call, Info] = {}
+
+    def info(self, call: Call) -> Info:
+        """The `info` for a resolver that a plan calls: one for all of its objects, without their paths."""
+        found = self._infos.get(call)
+        if found is None:
+            nodes = [each.node for each in call.details]
+            path = Path(None, nodes[0].name.value, call.parent_type.name)
+            raw = self.build_resolve_info(call.definition, nodes, call.parent_type, path)
+            found = self._infos[call] = Info(_raw_info=raw, _field=call.definition.extensions[DEFINITION])
+        return found
 
     def collect_and_execute_subfields(
         self,
@@ -29,7 +44,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         plan = self.plans.of(self, return_type, field_details_list)
         if plan is not None:
             try:
-                answer = plan.read(result)
+                answer = plan.read(result, self)
             except Exception:  # noqa: BLE001 - whatever is wrong, graphql-core meets it again and says where
                 plan = None
         if plan is None:
@@ -46,8 +61,9 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
     def build_per_event_executor(self, payload: Any) -> Executor[Any]:
         # graphql-core 3.3.2 shares this cache among a subscription's events, and each adds keys that no
         # other ever meets: about 1 KB of every event would stay for as long as the subscription lives.
-        executor = super().build_per_event_executor(payload)
+        executor = cast(Self, super().build_per_event_executor(payload))
         executor._relevant_sub_fields = {}  # noqa: SLF001
+        executor._infos = {}  # noqa: SLF001
         return executor
 
 

@@ -1,7 +1,8 @@
-"""Plans: what a selection takes from its object without a resolver, read by one generated function.
+"""Plans: what a selection takes from its object at once, read by one generated function.
 
-A plan knows the usual values only. Whatever else it meets it leaves to graphql-core, which reads the same
-attributes again and knows what to say.
+At once are attributes, and resolvers that are given nothing and wait for nothing. A plan knows the usual
+values only. Whatever else it meets it leaves to graphql-core, which reads the same again and knows what
+to say.
 """
 
 import math
@@ -23,6 +24,7 @@ from graphql import (
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
+from strawberry.types.field import StrawberryField
 
 # Twice as many are kept at most.
 MAX_SELECTIONS = 2_000
@@ -38,6 +40,9 @@ AS_IT_IS = {
 }
 
 
+Read = Callable[[Any, Executor[Any]], dict[str, Any]]
+
+
 class Unusual(Exception):
     """A value that a plan does not expect."""
 
@@ -46,11 +51,20 @@ class Unusual(Exception):
 class Plan:
     """An answer's beginning: `read` gives all keys in order, None under those of the `rest`.
 
-    `read` changes nothing; whatever it raises says that it cannot read this object.
+    Whatever `read` raises says that it cannot read this object: graphql-core is to begin anew.
     """
 
-    read: Callable[[Any], dict[str, Any]]
+    read: Read
     rest: GroupedFieldSet
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A selected field with a resolver that is given nothing but its object and what the operation knows."""
+
+    definition: GraphQLField
+    parent_type: GraphQLObjectType
+    details: FieldDetailsList
 
 
 @dataclass(slots=True)
@@ -139,13 +153,14 @@ class _Writer:
     items: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=_HELPERS.copy)
 
-    def function(self, object_type: GraphQLObjectType) -> Callable[[Any], dict[str, Any]]:
+    def function(self, object_type: GraphQLObjectType) -> Read:
+        """Of `s`, the source, and `e`, the executor."""
         origin = self._name(object_type.extensions[DEFINITION].origin)
         items = ", ".join(self.items)
-        text = f"def read(s):\n if s.__class__ is not {origin}: unusual()\n return {{{items}}}"
+        text = f"def read(s, e):\n if s.__class__ is not {origin}: unusual()\n return {{{items}}}"
         # Of names that the schema and a parsed document have: nothing else gets into the text.
         exec(text, self.names)  # noqa: S102  # nosec B102
-        read: Callable[[Any], dict[str, Any]] = self.names["read"]
+        read: Read = self.names["read"]
         return read
 
     def field(self, object_type: GraphQLObjectType, chosen: FieldDetailsList) -> str | None:
@@ -154,10 +169,23 @@ class _Writer:
         if name == "__typename":
             return repr(object_type.name)
         definition = object_type.fields[name]
-        if not _is_attribute(definition):
+        source = self._source(Call(definition, object_type, chosen))
+        return None if source is None else self._value(source, definition.type, chosen)
+
+    def _source(self, call: Call) -> str | None:
+        """The expression of what a field's resolver returns; None where that is not to be had at once."""
+        field: StrawberryField = call.definition.extensions[DEFINITION]
+        resolver = field.base_resolver
+        if call.definition.args or field.extensions or field.is_async:
             return None
-        attribute = definition.extensions[DEFINITION].python_name
-        return self._value(f"s.{attribute}", definition.type, chosen)
+        if resolver is None:
+            return f"s.{field.python_name}"
+        if resolver.self_parameter is None:
+            return None
+        function = self._name(resolver.wrapped_func)
+        if resolver.info_parameter is None:
+            return f"{function}(s)"
+        return f"{function}(s, {resolver.info_parameter.name}=e.info({self._name(call)}))"
 
     def _value(self, value: str, kind: GraphQLOutputType, chosen: FieldDetailsList) -> str | None:
         if isinstance(kind, GraphQLNonNull):
@@ -175,7 +203,7 @@ class _Writer:
                 return None if text is None else f"[{text} for {item} in listed({value})]"
             case GraphQLObjectType():
                 plan = _planned(self.executor, kind, chosen)
-                return None if plan is None or plan.rest else f"{self._name(plan.read)}({value})"
+                return None if plan is None or plan.rest else f"{self._name(plan.read)}({value}, e)"
             case GraphQLEnumType():
                 return f"{self._name(_names(kind))}[{value}]"
             case GraphQLScalarType() if kind.name in AS_IT_IS:
@@ -198,10 +226,6 @@ def _names(kind: GraphQLEnumType) -> dict[Any, str]:
     """The names by member."""
     members = kind.extensions[DEFINITION].wrapped_cls
     return {members(value.value): name for name, value in kind.values.items()}
-
-
-def _is_attribute(definition: GraphQLField) -> bool:
-    return getattr(definition.resolve, "_is_default", False) and not definition.args
 
 
 def _depends_on_document_only(executor: Executor[Any], details: FieldDetailsList) -> bool:

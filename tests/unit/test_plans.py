@@ -62,6 +62,10 @@ class Tree(Named):
         return 7
 
     @strawberry.field
+    def context_text(self, info: strawberry.Info["Tree", None]) -> str:
+        return info.context.leaf.text
+
+    @strawberry.field
     async def awaited(self, times: int = 1) -> str:
         return "x" * times
 
@@ -144,6 +148,20 @@ async def test_resolvers_are_called_and_keep_their_places(plans: CheckedPlans) -
     assert list(result.data["trees"][0]) == ["computed", "id", "awaited", "leaf", "failing"]
     assert result.data["trees"][1]["awaited"] == "xxx"
     assert [error.path for error in result.errors] == [["trees", 0, "failing"], ["trees", 1, "failing"]]
+    assert plans.read > 0
+
+
+async def test_a_resolver_that_waits_for_nothing_is_called_with_its_own_operation(
+    plans: CheckedPlans,
+) -> None:
+    query = "{ trees { id computed contextText } }"
+
+    told = [
+        (await both(query, replace(TREE, leaf=replace(LEAF, text=text)))).data["trees"][1]
+        for text in ("one", "two")
+    ]
+
+    assert told == [{"id": "tree", "computed": 7, "contextText": text} for text in ("one", "two")]
     assert plans.read > 0
 
 
