@@ -1,10 +1,12 @@
 """Our scalars, strict in both directions."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
 JSON = NewType("JSON", object)
@@ -18,10 +20,11 @@ def serialize_datetime(moment: datetime) -> str:
 
 
 def parse_datetime(text: object) -> datetime:
-    """The instant in an RFC 3339 text; raises ValueError for anything else."""
-    if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
-        raise ValueError("expected an RFC 3339 date-time with its offset, such as 2026-01-08T00:00:00.000Z")
-    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    """The instant in an RFC 3339 text; raises GraphQLError for anything else: the mistake is the client's."""
+    if isinstance(text, str) and _RFC_3339.fullmatch(text):
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    raise GraphQLError("expected an RFC 3339 date-time with its offset, such as 2026-01-08T00:00:00.000Z")
 
 
 def same(value: Any) -> Any:

@@ -103,6 +103,13 @@ OPERATIONS = {
     "id a number": Operation("{ workflow(id: 7) { id } }", "NOT_FOUND"),
     "id with NUL": Operation('{ workflow(id: "\\u0000") { id } }', "NOT_FOUND"),
     "id in braces": Operation(f'{{ workflow(id: "{{{MISSING}}}") {{ id }} }}', "NOT_FOUND"),
+    "moment of no form": Operation('{ executions(filter: {createdAt: {from: "today"}}) { totalCount } }'),
+    "moment of no calendar": Operation(
+        '{ executions(filter: {createdAt: {from: "2026-13-01T00:00:00Z"}}) { totalCount } }'
+    ),
+    "moment before all": Operation(
+        '{ executions(filter: {createdAt: {from: "0001-01-01T00:00:00+14:00"}}) { totalCount } }'
+    ),
     "number without end": Operation(START % (MISSING, "1e999")),
     "number of 5,000 digits": Operation(START % (MISSING, LONG_NUMBER)),
     "fraction of 5,000 digits": Operation(START % (MISSING, f"0.{LONG_NUMBER}e-5001"), "NOT_FOUND"),
