@@ -1,11 +1,11 @@
-"""The frontend of apollo/main.ts as a process: what it is told to do, and what it shows."""
+"""A frontend as a process, such as apollo/main.ts: what it is told to do, and what it shows."""
 
 import asyncio
 import json
 import os
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,16 +67,30 @@ class Frontend:
 @asynccontextmanager
 async def running(build: Path, api: Api, *tokens: str) -> AsyncIterator[Frontend]:
     """The frontend of a user who shows one token after the other; it must not have shown an error."""
-    environment = {"PATH": os.environ["PATH"], "URL": api.url, "TOKENS": " ".join(tokens)}
+    program = build / "apollo" / "main.js"
+    async with shown(program, URL=api.url, TOKENS=" ".join(tokens)) as frontend:
+        yield frontend
+
+
+@asynccontextmanager
+async def shown(program: Path, *arguments: str, **environment: str) -> AsyncIterator[Frontend]:
+    """A program of Node's that prints JSON lines; it must not have shown an error."""
     process = await asyncio.create_subprocess_exec(
-        "node", str(build / "apollo" / "main.js"), env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        "node",
+        program,
+        *arguments,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     frontend = Frontend(process)
     listening = asyncio.gather(_listen(frontend), _overhear(frontend))
     try:
         yield frontend
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await asyncio.wait_for(listening, PATIENCE_SECONDS)
         await process.wait()
     assert frontend.all("error") == [], frontend.story()
