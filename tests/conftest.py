@@ -1,6 +1,7 @@
 """The servers all tests share: embedded ones, or those the environment names."""
 
 import asyncio
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +22,7 @@ from app.servers import Servers, embedded
 from app.settings import Settings
 from resolvers.context import Services
 from schema.executor import OperationExecutor
+from tests.canary import Eavesdropper
 from tests.client import SECRET, Api, Client, serving
 from tests.processes.commands import Program
 from tests.twice import CheckedPlans
@@ -31,6 +33,8 @@ hypothesis.settings.load_profile("tests")
 
 # The folders whose tests share processes, and wait more than they work.
 STACKS = ("faults", "processes")
+# Where what we log comes from, at the level that is usual in production.
+OURS = ("app", "resolvers", "schema")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,6 +52,17 @@ def checked_plans() -> Iterator[CheckedPlans]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OperationExecutor, "plans", checked)
         yield checked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def eavesdropper() -> Iterator[None]:
+    """Fails the run in which this process would have logged a token, the key, or the tests' canary."""
+    listening = Eavesdropper()
+    logging.getLogger().addHandler(listening)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    yield
+    assert listening.heard == []
 
 
 @pytest_asyncio.fixture(scope="session")

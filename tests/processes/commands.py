@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from app import servers
+from tests.canary import leaks
 from tests.client import Api
 from tests.eventually import eventually
 
@@ -67,13 +68,14 @@ class Program:
 
     @asynccontextmanager
     async def run(self, *arguments: str, **environment: str) -> AsyncIterator[Command]:
-        """A running command; killed at the end if it still runs, and it must not have shown a traceback."""
+        """A running command; killed at the end if it still runs. Its log has no traceback and no secret."""
         command = self._started(arguments, environment)
         try:
             yield command
         finally:
             await _cleared(command.process)
         assert "Traceback" not in command.said(), command.said()
+        assert not (said := leaks(command.said())), said
 
     @asynccontextmanager
     async def serve(self, port: int | None = None, /, **environment: str) -> AsyncIterator[Replica]:
