@@ -8,6 +8,9 @@ from uuid import UUID
 from app.records import ExecutionRecord
 from app.tables import ExecutionAction, ExecutionStatus
 
+# What is more than this was multiplied by fragments within fragments, and says nothing.
+MAX_COUNTED = 1_000_000
+
 
 class ErrorCode(StrEnum):
     """The kinds of failures; stable."""
@@ -126,6 +129,19 @@ class IdempotencyConflict(DomainError):
             "or repeat the earlier one exactly."
         )
         self.execution = execution
+
+
+class TooComplex(DomainError):
+    """The operation has more `what` than the limit allows; `found` is None where counting was given up."""
+
+    code = ErrorCode.QUERY_TOO_COMPLEX
+
+    def __init__(self, limit: str, what: str, most: int, found: int | None = None) -> None:
+        has = f"more than {most:,}" if found is None or found > MAX_COUNTED else f"{found:,}"
+        super().__init__(
+            f"The operation has {has} {what}: {most:,} are the most. Ask for less, or in several operations."
+        )
+        self.limit, self.most = limit, most
 
 
 class CursorExpired(DomainError):

@@ -34,7 +34,7 @@ from app.tracker import Options as TrackerOptions
 from app.tracker import Tracker
 from app.valkey import Valkey
 from resolvers.context import Services
-from schema import Schema, build
+from schema import Limits, Schema, build
 from schema.named import Documents, manifest
 from schema.view import GraphQLView, Options, failure
 
@@ -103,6 +103,26 @@ async def track(settings: Settings) -> None:
     """Run one tracker until cancelled."""
     async with services(settings) as parts:
         await Tracker(parts.db, parts.bus, parts.temporal, _tracker_options(settings)).run()
+
+
+def limits(settings: Settings) -> Limits:
+    """What one operation may ask for."""
+    return Limits(
+        characters=settings.max_document_characters,
+        tokens=settings.max_tokens,
+        fragments=settings.max_fragments,
+        selections=settings.max_selections,
+        depth=settings.max_depth,
+        introspection_depth=settings.max_introspection_depth,
+        root_fields=settings.max_root_fields,
+        aliases=settings.max_aliases,
+        directives=settings.max_directives,
+        cost=settings.max_cost,
+        errors=settings.max_errors,
+        json_depth=settings.max_json_depth,
+        seconds=settings.request_timeout_seconds,
+        introspection=settings.introspection,
+    )
 
 
 def _hub(settings: Settings, db: Database, bus: Bus, metrics: Metrics) -> Hub:
@@ -210,7 +230,7 @@ def _view(settings: Settings, keys: Keys) -> GraphQLView:
 
 def _schema(settings: Settings) -> Schema:
     """The schema that executes; raises InvalidSettings where it cannot execute a trusted document."""
-    schema = build()
+    schema = build(limits(settings))
     if settings.trusted_documents is not None:
         trusted = manifest(settings.trusted_documents, schema.check)
         schema.documents = Documents(trusted, settings.trusted_documents_only)

@@ -127,6 +127,21 @@ class Settings(BaseSettings):
     trusted_documents: Path | None = Field(None, description="a manifest of documents that clients may name")
     trusted_documents_only: bool = Field(False, description="execute no others; needs TRUSTED_DOCUMENTS")
 
+    max_document_characters: Count = Field(100_000, description="of a document, comments and blanks too")
+    max_tokens: Count = Field(2_000, description="words, signs and values of a document")
+    max_fragments: Count = Field(50, description="that a document defines")
+    max_selections: Count = Field(1_000, description="fields and spreads that a document writes down")
+    max_depth: Count = Field(10, description="levels of fields, those of introspection apart")
+    max_introspection_depth: Count = Field(20, description="levels of fields under __schema and __type")
+    max_root_fields: Count = 20
+    max_aliases: Count = 30
+    max_directives: Count = 10
+    max_cost: Count = Field(1_000, description="points, about one for each object that an answer may have")
+    max_errors: Count = Field(5, description="told of in one response")
+    max_json_depth: Count = Field(64, description="levels of a JSON value that a request carries")
+    request_timeout_seconds: Seconds = Field(30.0, description="after which a query or mutation is given up")
+    introspection: bool = Field(True, description="answer __schema and __type; suggest names for wrong ones")
+
     hub_ring_events: Count = Field(1_000, description="recent events kept for each watched owner")
     hub_page_events: Count = Field(200, description="events read from Postgres at once")
     hub_backstop_seconds: Seconds = 3.0

@@ -1,5 +1,6 @@
 """Loads that sibling fields share. They batch and never cache: a subscription lives long."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -33,6 +34,13 @@ class Loaders:
         self._db = db
         self._caller = caller
         self._by_arguments: dict[Hashable, DataLoader[Any, Any]] = {}
+        self._reading: set[asyncio.Task[Any] | None] = set()
+
+    def stop(self) -> None:
+        """Give up what is still being read: nobody waits for it any more."""
+        for task in self._reading:
+            assert task is not None
+            task.cancel()
 
     @cached_property
     def workflow(self) -> DataLoader[UUID, WorkflowRecord | None]:
@@ -96,8 +104,14 @@ class Loaders:
 
     def _loader(self, fetch: Fetch[K, V]) -> DataLoader[K, Any]:
         async def load(ids: list[K]) -> list[V | None]:
-            async with self._db.read() as connection:
-                found = await fetch(connection, self._caller, ids)
+            # A batch has a task of its own, which does not end with those that wait for it.
+            task = asyncio.current_task()
+            self._reading.add(task)
+            try:
+                async with self._db.read() as connection:
+                    found = await fetch(connection, self._caller, ids)
+            finally:
+                self._reading.discard(task)
             return [found.get(id) for id in ids]
 
         return DataLoader(load, cache=False, max_batch_size=100)

@@ -1,15 +1,18 @@
 """The GraphQL face: the only use of strawberry."""
 
-from collections.abc import Iterator
-from typing import Any
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import strawberry
-from graphql import GraphQLError, specified_rules
-from strawberry.extensions import SchemaExtension, ValidationCache
+from graphql import ExecutionResult as CoreResult
+from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
+from strawberry.extensions import SchemaExtension
 from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.exceptions import InvalidOperationTypeError
-from strawberry.schema.schema import _coerce_error, validate_document
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.schema import _coerce_error
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
@@ -17,11 +20,14 @@ from strawberry.types.graphql import OperationType
 from app.errors import DomainError
 from resolvers.context import context
 from schema import enums as enums
-from schema.documents import CACHED_DOCUMENTS, CachedParse, NamedOperation, parsed
-from schema.errors import HANDLERS, PresentErrors
-from schema.executor import OperationExecutor
+from schema.documents import Document, Reader
+from schema.errors import HANDLERS, PresentErrors, overdue
+from schema.executor import OperationExecutor, SilentExecutor
+from schema.limits import Limits as Limits
+from schema.limits import too_complex
 from schema.mutation import Mutation
 from schema.named import Asked, Documents
+from schema.operation import Operation, TellCost
 from schema.query import Query
 from schema.scalars import SCALARS
 from schema.session import Session
@@ -49,9 +55,16 @@ class NeedsStream(InvalidOperationTypeError):
 
 
 class Schema(strawberry.Schema):
-    """Executes what `documents` lets; the logging of errors, mostly of users, is left to PresentErrors."""
+    """Executes what `documents` lets, within the limits.
 
-    documents = Documents()
+    The logging of errors is left to PresentErrors: users' mistakes are no errors of the server.
+    """
+
+    def __init__(self, limits: Limits, **given: Any) -> None:
+        super().__init__(**given)
+        self.limits = limits
+        self.documents = Documents()
+        self._reader = Reader(self._schema, limits)
 
     async def execute(self, *args: Any, **given: Any) -> ExecutionResult:
         """The one result of a query or mutation; raises NeedsStream for a subscription."""
@@ -65,18 +78,42 @@ class Schema(strawberry.Schema):
             raise
 
     def check(self, text: str) -> list[GraphQLError]:
-        """What keeps a document from being executed with any variables."""
+        """What keeps a document from being executed, with whatever variables."""
         try:
-            return validate_document(self._schema, parsed(text), tuple(specified_rules))
+            return self._reader.read(text).problems
         except GraphQLError as error:
             return [error]
-        except RecursionError:
-            return [GraphQLError("It is nested too deeply.")]
+
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        pass
+
+    def _create_execution_context(  # noqa: PLR0917 - as strawberry has it
+        self,
+        query: str | None,
+        allowed_operation_types: Iterable[OperationType],
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any = None,
+        root_value: Any = None,
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionContext:
+        return Operation(
+            query=query,
+            schema=self,
+            allowed_operations=allowed_operation_types,
+            context=context_value,
+            root_value=root_value,
+            variables=variable_values,
+            provided_operation_name=operation_name,
+            operation_extensions=operation_extensions,
+        )
 
     async def _prepare_operation_async(
         self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner
     ) -> PreExecutionError | None:
-        """Find the document before strawberry parses and validates it, and keep it where it is valid.
+        """Find the document and check it, and keep it where it is valid.
 
         Every transport comes through here, and no hook of strawberry's comes before it asks for a document.
         """
@@ -86,32 +123,84 @@ class Schema(strawberry.Schema):
             context.query = await self.documents.text(asked, known)
         except (GraphQLError, DomainError) as error:
             return PreExecutionError(data=None, errors=[_coerce_error(error)])
-        refused: PreExecutionError | None = await super()._prepare_operation_async(context, extensions_runner)
+        context.operation_extensions = dict(asked.extensions)
+        refused = await self._check(cast("Operation", context), extensions_runner)
         if refused is None:
             await self.documents.keep(asked, known, user)
         return refused
 
-    def process_errors(
-        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
-    ) -> None:
-        pass
+    async def _check(
+        self, operation: Operation, extensions_runner: SchemaExtensionsRunner
+    ) -> PreExecutionError | None:
+        """Read, check and count an operation, once for each document; the extensions' hooks run around it.
+
+        An `on_validate` finds `cost` after its yield, and `pre_execution_errors`, to which it may add.
+        """
+        if not operation.query:
+            raise MissingQueryError
+        async with extensions_runner.parsing():
+            try:
+                document = self._reader.read(operation.query)
+            except GraphQLError as error:
+                operation.pre_execution_errors = [error]
+                return PreExecutionError(data=None, errors=[error])
+        operation.graphql_document = document.node
+        _check_type(operation)
+        async with extensions_runner.validation():
+            operation.pre_execution_errors = self._problems(operation, document)
+        errors = operation.pre_execution_errors
+        return PreExecutionError(data=None, errors=errors) if errors else None
+
+    def _problems(self, operation: Operation, document: Document) -> list[GraphQLError] | None:
+        if document.problems:
+            return document.problems
+        if operation._provided_operation_name is None and len(document.prices) > 1:  # noqa: SLF001
+            return [GraphQLError("The document has several operations: send the `operationName` of one.")]
+        operation.cost = document.prices[operation.operation_name].of(operation.variables)
+        if operation.cost > self.limits.cost:
+            return [too_complex("cost", "points of cost", self.limits.cost, operation.cost)]
+        return None
+
+    async def _execute_operation(self, execution_context: ExecutionContext, *given: Any, **named: Any) -> Any:
+        """The result of a query or mutation, which is cancelled at its deadline with all it waits for."""
+        try:
+            async with asyncio.timeout(self.limits.seconds) as deadline:
+                return await super()._execute_operation(execution_context, *given, **named)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            error = overdue(execution_context.operation_type, self.limits.seconds)
+            execution_context.result = CoreResult(data=None, errors=[error])
+            return execution_context.result
+        finally:
+            execution_context.context.loaders.stop()
 
 
-def _build(*, in_order: bool) -> Schema:
+def _check_type(operation: Operation) -> None:
+    """Raise what strawberry's transports expect where an operation is missing or not allowed here."""
+    try:
+        type = operation.operation_type
+    except RuntimeError as error:
+        raise CannotGetOperationTypeError(operation.operation_name) from error
+    if type not in operation.allowed_operations:
+        raise InvalidOperationTypeError(type)
+
+
+def build(limits: Limits, *, in_order: bool = False) -> Schema:
+    """The schema with its limits, sorted for printing or as it can be executed."""
     return Schema(
+        limits,
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         types=[ExecutionEvent],
         extensions=[
-            PresentErrors,
+            lambda: PresentErrors(limits.errors),
             OwnContext,
-            CachedParse,
-            lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
-            NamedOperation,
+            lambda: TellCost(limits.cost),
         ],
         exception_handlers=HANDLERS,
-        execution_context_class=OperationExecutor,
+        execution_context_class=OperationExecutor if limits.introspection else SilentExecutor,
         config=StrawberryConfig(scalar_map=SCALARS, sort_schema=in_order),
     )
 
@@ -119,9 +208,4 @@ def _build(*, in_order: bool) -> Schema:
 def sdl() -> str:
     """The schema as text, in an order that no refactoring changes."""
     # A sorted schema cannot execute: strawberry 0.341 compares union members with the types before sorting.
-    return _build(in_order=True).as_str() + "\n"
-
-
-def build() -> Schema:
-    """A schema that executes."""
-    return _build(in_order=False)
+    return build(Limits(), in_order=True).as_str() + "\n"

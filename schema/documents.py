@@ -1,43 +1,140 @@
-"""Documents parsed once and validated once, within bounds."""
+"""Documents read once: parsed, held against the limits, validated and priced."""
 
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from sys import getsizeof
 
-from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, parse
-from strawberry.extensions import SchemaExtension
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    OverlappingFieldsCanBeMergedRule,
+    ValidationContext,
+    ValidationRule,
+    parse,
+    specified_rules,
+    validate,
+)
+from graphql.language.parser import MAX_NESTING_DEPTH
+from graphql.validation import ASTValidationRule
+from graphql.validation.validate import ValidationAbortedError
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-MAX_TOKENS = 2_000
-CACHED_DOCUMENTS = 1_000
+from schema.cost import Price, price
+from schema.limits import INTROSPECTION_FIELDS, Limits, excess, too_complex
+
+MAX_CACHED_BYTES = 50_000_000
+# What becomes of a token, its node and its place included.
+TOKEN_BYTES = 500
+# Comparisons of fields with one another; what clients write needs a few hundred.
+MAX_COMPARISONS = 20_000
+SWITCHED_OFF = "Introspection is switched off here: ask whoever runs this API for its schema."
 
 
-@lru_cache(maxsize=CACHED_DOCUMENTS)
-def parsed(query: str) -> DocumentNode:
-    """A document of bounded size; raises GraphQLError or RecursionError for any other text."""
-    return parse(query, max_tokens=MAX_TOKENS)
+@dataclass(frozen=True)
+class Document:
+    """A document that could be parsed: what is wrong with it, or else the prices of its operations."""
+
+    node: DocumentNode
+    problems: list[GraphQLError] = field(default_factory=list)
+    prices: Mapping[str | None, Price] = field(default_factory=dict)
 
 
-class CachedParse(SchemaExtension):
-    """Parses through a cache; a failure is left to strawberry's own parse, which every transport reports."""
+class BoundedMerging(OverlappingFieldsCanBeMergedRule):
+    """Gives up earlier than GraphQL's own rule, for which some documents take half a second."""
 
-    def on_parse(self) -> Iterator[None]:
-        self.execution_context.parse_options = {"max_tokens": MAX_TOKENS}
-        if self.execution_context.query:
-            with suppress(GraphQLError, RecursionError):
-                self.execution_context.graphql_document = parsed(self.execution_context.query)
-        yield
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self.rule_context.remaining_complexity_budget = MAX_COMPARISONS
 
 
-class NamedOperation(SchemaExtension):
-    """Refuses several operations without the name of one: strawberry would execute the first."""
+class NoIntrospection(ValidationRule):
+    """Refuses to tell of the schema."""
 
-    def on_validate(self) -> Iterator[None]:
-        if self.execution_context._provided_operation_name is None and self._ambiguous():  # noqa: SLF001
-            problem = GraphQLError("The document has several operations: send the `operationName` of one.")
-            self.execution_context.pre_execution_errors = [problem]
-        yield
+    def enter_field(self, node: FieldNode, *_: object) -> None:
+        if node.name.value in INTROSPECTION_FIELDS:
+            self.report_error(GraphQLError(SWITCHED_OFF, node))
 
-    def _ambiguous(self) -> bool:
-        document = self.execution_context.graphql_document
-        definitions = document.definitions if document is not None else ()
-        return sum(isinstance(each, OperationDefinitionNode) for each in definitions) > 1
+
+def too_nested() -> GraphQLError:
+    """The error of a document with too many braces or brackets, or fragments, within each other."""
+    return too_complex("nesting", "levels of nesting", MAX_NESTING_DEPTH)
+
+
+class Reader:
+    """Reads documents; the latest ones are remembered."""
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._rules = _rules(limits)
+        self._read: OrderedDict[str, Document] = OrderedDict()
+        self._bytes = 0
+
+    def read(self, text: str) -> Document:
+        """The document of a text; raises GraphQLError for one that cannot be parsed."""
+        known = self._read.get(text)
+        if known is not None:
+            self._read.move_to_end(text)
+            return known
+        document = self._check(self._parse(text))
+        self._remember(text, document)
+        return document
+
+    def _parse(self, text: str) -> DocumentNode:
+        limits = self._limits
+        if len(text) > limits.characters:
+            raise too_complex("characters", "characters", limits.characters, len(text))
+        try:
+            return parse(text, max_tokens=limits.tokens)
+        except GraphQLSyntaxError as error:
+            if "nested too deeply" in error.message:
+                raise too_nested() from None
+            if "Parsing aborted" in error.message:
+                raise too_complex("tokens", "tokens", limits.tokens) from None
+            raise
+
+    def _check(self, node: DocumentNode) -> Document:
+        try:
+            excessive = excess(node, self._limits)
+            problems = [excessive] if excessive else self._validate(node)
+            return Document(node, problems, {} if problems else self._prices(node))
+        except RecursionError:
+            return Document(node, [too_nested()])
+
+    def _prices(self, node: DocumentNode) -> Mapping[str | None, Price]:
+        operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
+        return {
+            each.name.value if each.name else None: price(self._schema, node, each) for each in operations
+        }
+
+    def _validate(self, node: DocumentNode) -> list[GraphQLError]:
+        most, hidden = self._limits.errors, not self._limits.introspection
+        errors = validate(self._schema, node, self._rules, max_errors=most, hide_suggestions=hidden)
+        if errors and isinstance(errors[-1], ValidationAbortedError) and len(errors) <= most:
+            what = "comparisons of its fields and fragments"
+            return [too_complex("comparisons", what, MAX_COMPARISONS, node=node.definitions[0])]
+        return errors
+
+    def _remember(self, text: str, document: Document) -> None:
+        self._read[text] = document
+        self._bytes += _bytes(text, document)
+        while self._bytes > MAX_CACHED_BYTES:
+            self._bytes -= _bytes(*self._read.popitem(last=False))
+
+
+def _bytes(text: str, document: Document) -> int:
+    """About what it takes to remember a document."""
+    return 2 * getsizeof(text) + TOKEN_BYTES * document.node.token_count
+
+
+def _rules(limits: Limits) -> tuple[type[ASTValidationRule], ...]:
+    merging, bounded = OverlappingFieldsCanBeMergedRule, BoundedMerging
+    rules = [bounded if rule is merging else rule for rule in specified_rules]
+    mine = [] if limits.introspection else [NoIntrospection]
+    return (*mine, *rules, MaybeNullValidationRule, OneOfInputValidationRule)

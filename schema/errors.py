@@ -12,6 +12,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
 from strawberry.types.field import StrawberryField
+from strawberry.types.graphql import OperationType
 
 from app import errors, logs
 from app.errors import DomainError, ErrorCode
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_NAME_CHARACTERS = 64
+# After which to ask again for what took too long.
+RETRY_SECONDS = 5
 
 
 @strawberry.interface(
@@ -205,12 +208,12 @@ def _extensions(cause: DomainError) -> dict[str, Any]:
             return {"requiredScope": scope}
         case errors.InvalidInput():
             return {"issues": [{"path": issue.path, "message": issue.message} for issue in cause.issues]}
+        case errors.TooComplex(limit=limit, most=most):
+            return {"limit": limit, "max": most}
         case errors.CursorExpired(head=head):
             return {"cursor": feed_cursor(head)}
-        case errors.RateLimited(retry_after_seconds=seconds):
-            return {"retryAfter": seconds}
-        case errors.Unavailable(retry_after_seconds=int() as seconds):
-            return {"retryAfter": seconds}
+        case errors.RateLimited() | errors.Unavailable() if cause.retry_after_seconds is not None:
+            return {"retryAfter": cause.retry_after_seconds}
         case _:
             return {}
 
@@ -237,10 +240,29 @@ def _bounded(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE_CHARACTERS else message[:MAX_MESSAGE_CHARACTERS] + "…"
 
 
+def overdue(kind: OperationType, seconds: float) -> GraphQLError:
+    """The error of an operation that was given up at its deadline."""
+    if kind is OperationType.MUTATION:
+        cause = errors.Unavailable(
+            f"The mutation took longer than {seconds:g} s and was given up: it was done whole or not at all. "
+            "Look before you send it again; a start may be repeated with its `idempotencyKey`."
+        )
+    else:
+        cause = errors.Unavailable(
+            f"The query took longer than {seconds:g} s and was given up. Ask for less, or again later.",
+            retry_after_seconds=RETRY_SECONDS,
+        )
+    return GraphQLError(cause.message, original_error=cause)
+
+
 class PresentErrors(SchemaExtension):
-    """Presents every error of a result, and of each result of a stream."""
+    """Presents the errors of a result, and of each result of a stream: the first few of them."""
 
     _streamed = False
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
 
     def on_operation(self) -> Iterator[None]:
         yield
@@ -254,8 +276,11 @@ class PresentErrors(SchemaExtension):
 
     def _present(self, result: Any) -> None:
         if result is not None and result.errors:
-            result.errors = [present(error) for error in result.errors]
-            self._note(result.errors)
+            told = [present(error) for error in result.errors[: self._most]]
+            if len(result.errors) > self._most:
+                told[-1] = _last(told[-1])
+            self._note(told)
+            result.errors = told
 
     def _note(self, errors: Sequence[GraphQLError]) -> None:
         """One line for all that a client did wrong, without its words; an internal error has its own."""
@@ -274,3 +299,10 @@ def _described(context: ExecutionContext) -> dict[str, str]:
     except RuntimeError:
         return {}
     return {"operationType": kind, "operationName": (context.operation_name or "")[:MAX_NAME_CHARACTERS]}
+
+
+def _last(error: GraphQLError) -> GraphQLError:
+    """The last error that is told of, with a note that there are more."""
+    error.message += " (There are more errors than are told of here.)"
+    error.extensions = {**(error.extensions or {}), "truncated": True}
+    return error

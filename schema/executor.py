@@ -69,3 +69,11 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
 async def _completed(answer: dict[str, Any], rest: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     return {**answer, **await rest}
+
+
+class SilentExecutor(OperationExecutor):
+    """Says of a wrong value in the variables that it is wrong, not which ones would be right."""
+
+    @classmethod
+    def build(cls, *given: Any, **named: Any) -> Any:
+        return super().build(*given, **{**named, "hide_suggestions": True})

@@ -1,6 +1,14 @@
 """The `info` of our resolvers, and what it tells of the selection."""
 
-from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
+from collections.abc import Iterator
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    SelectionSetNode,
+)
 from strawberry.types import Info as StrawberryInfo
 
 from resolvers.context import Context
@@ -10,23 +18,23 @@ Info = StrawberryInfo[Context, None]
 
 def selects(info: Info, field: str) -> bool:
     """Whether the field being resolved has a direct subfield of that name in its selection."""
-    nodes = info._raw_info.field_nodes  # noqa: SLF001 - strawberry's own view of it is built anew each time
-    return any(_has(info, node.selection_set, field) for node in nodes)
+    # strawberry's own view of the nodes is built anew each time.
+    raw = info._raw_info  # noqa: SLF001
+    return any(
+        field == each for node in raw.field_nodes for each in _names(node.selection_set, dict(raw.fragments))
+    )
 
 
-def _has(info: Info, selections: SelectionSetNode | None, field: str) -> bool:
-    if selections is None:
-        return False
-    for node in selections.selections:
+def _names(
+    selections: SelectionSetNode | None, fragments: dict[str, FragmentDefinitionNode]
+) -> Iterator[str]:
+    """The names of the fields in a selection, each fragment looked at once: it is taken from `fragments`."""
+    for node in selections.selections if selections else ():
         match node:
             case FieldNode():
-                found = node.name.value == field
+                yield node.name.value
             case InlineFragmentNode():
-                found = _has(info, node.selection_set, field)
+                yield from _names(node.selection_set, fragments)
             case FragmentSpreadNode():
-                found = _has(info, info._raw_info.fragments[node.name.value].selection_set, field)  # noqa: SLF001
-            case _:
-                found = False
-        if found:
-            return True
-    return False
+                fragment = fragments.pop(node.name.value, None)
+                yield from _names(fragment.selection_set if fragment else None, fragments)

@@ -29,11 +29,13 @@ EXTENSIONS: Mapping[ErrorCode, Mapping[str, str]] = {
     },
     ErrorCode.CURSOR_EXPIRED: {"cursor": "the feed's position now"},
     ErrorCode.RATE_LIMITED: {"retryAfter": "seconds to wait"},
+    ErrorCode.QUERY_TOO_COMPLEX: {
+        "limit": "the name of the limit that is exceeded ([limits.md](limits.md))",
+        "max": "the most that it allows",
+    },
     ErrorCode.UNAVAILABLE: {"retryAfter": "seconds to wait; absent where nobody knows"},
     ErrorCode.INTERNAL: {"errorId": "what the log has of it"},
 }
-# Codes that are there for limits still to come.
-RESERVED = frozenset({ErrorCode.QUERY_TOO_COMPLEX})
 # What to do about each kind of failure.
 WAYS_OUT: Mapping[ErrorCode, str] = {
     ErrorCode.UNAUTHENTICATED: (
@@ -63,7 +65,7 @@ WAYS_OUT: Mapping[ErrorCode, str] = {
     ),
     ErrorCode.NOT_SUPPORTED: "Do as the message says: it names what Temporal lacks or how to turn it on.",
     ErrorCode.RATE_LIMITED: "Wait for `retryAfter` seconds, then send it again.",
-    ErrorCode.QUERY_TOO_COMPLEX: ("Ask for less at a time: fewer levels, aliases or items per page."),
+    ErrorCode.QUERY_TOO_COMPLEX: "Ask for less at a time: fewer levels, aliases or items per page.",
     ErrorCode.CURSOR_EXPIRED: (
         "Events were missed that are no longer kept: read the lists anew, then go on `after` the `cursor` in "
         "the extensions."
@@ -118,7 +120,7 @@ def _codes(schema: GraphQLSchema) -> Iterator[str]:
                 f"`{code}`",
                 codes.values[code].description or "",
                 _listed(EXTENSIONS.get(code, {})),
-                ("Nothing answers this yet. " if code in RESERVED else "") + WAYS_OUT[code],
+                WAYS_OUT[code],
             )
             for code in ErrorCode
         ),

@@ -3,8 +3,9 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+from graphql import GraphQLError
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
     BaseGraphQLTransportWSHandler,
@@ -19,7 +20,10 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
 from app import logs
 from app.auth import Caller, bearer
 from app.errors import Unauthenticated, Unavailable
+from schema import Schema
+from schema.errors import present
 from schema.named import Asked, misshapen
+from schema.requests import too_deep
 from schema.session import Session
 
 TRY_AGAIN_LATER = 1013
@@ -56,8 +60,15 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
             await self.websocket.close(TRY_AGAIN_LATER, error.message)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        message["payload"]["query"] = Asked.of(message["payload"])
-        await super().handle_subscribe(message)
+        """Start an operation, unless what it carries is nested too deeply: its error, not the socket's."""
+        levels = cast("Schema", self.schema).limits.json_depth
+        known = message["id"] in self.operations
+        if self.connection_acknowledged and not known and too_deep(message["payload"], levels):
+            error = present(GraphQLError(f"A value is nested deeper than {levels} levels."))
+            await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
+        else:
+            message["payload"]["query"] = Asked.of(message["payload"])
+            await super().handle_subscribe(message)
 
     async def _accept(self, caller: Caller) -> None:
         self.context.caller = caller

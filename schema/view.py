@@ -17,7 +17,6 @@ from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.schema.base import BaseSchema
 from strawberry.subscriptions import (
     GRAPHQL_SSE_PROTOCOL,
     GRAPHQL_TRANSPORT_WS_PROTOCOL,
@@ -30,7 +29,9 @@ from app import logs
 from app.auth import Verifier, bearer
 from app.errors import ErrorCode, Unauthenticated, Unavailable
 from resolvers.context import Services
+from schema import Schema
 from schema.named import Asked, misshapen
+from schema.requests import decoded, too_deep
 from schema.session import Session
 from schema.socket import SocketHandler
 
@@ -67,7 +68,7 @@ class GraphQLView(GraphQL[Session, None]):
 
     def __init__(
         self,
-        schema: BaseSchema,
+        schema: Schema,
         services: Callable[[HTTPConnection], Services],
         verifier: Verifier,
         page: Callable[[], Response] | None,
@@ -81,6 +82,7 @@ class GraphQLView(GraphQL[Session, None]):
             max_subscriptions_per_connection=options.max_operations_per_socket,
         )
         self._max_body_bytes = options.max_body_bytes
+        self._max_json_depth = schema.limits.json_depth
         self._verifier = verifier
         self._services = services
         self._page = page
@@ -126,6 +128,8 @@ class GraphQLView(GraphQL[Session, None]):
             raise HTTPException(415, "Send the content type application/json.")
         if problem := misshapen(data):
             raise HTTPException(400, problem)
+        if too_deep(data, self._max_json_depth):
+            raise HTTPException(400, f"A value is nested deeper than {self._max_json_depth} levels.")
         return GraphQLRequestData(
             query=Asked.of(data),
             variables=data.get("variables"),
@@ -139,7 +143,7 @@ class GraphQLView(GraphQL[Session, None]):
         return False
 
     def decode_json(self, data: str | bytes) -> object:
-        return orjson.loads(data)
+        return decoded(data)
 
     def encode_json(self, data: object) -> bytes:
         return orjson.dumps(data)

@@ -113,11 +113,13 @@ OPERATIONS = {
     "number without end": Operation(START % (MISSING, "1e999")),
     "number of 5,000 digits": Operation(START % (MISSING, LONG_NUMBER)),
     "fraction of 5,000 digits": Operation(START % (MISSING, f"0.{LONG_NUMBER}e-5001"), "NOT_FOUND"),
-    "480 levels of fields": Operation(nested_history(160)),
-    "5,000 brackets": Operation(START % (MISSING, "[" * 2_500 + "]" * 2_500)),
-    "900 brackets": Operation(START % (MISSING, "[" * 450 + "]" * 450)),
+    "480 levels of fields": Operation(nested_history(160), "QUERY_TOO_COMPLEX"),
+    "5,000 brackets": Operation(START % (MISSING, "[" * 2_500 + "]" * 2_500), "QUERY_TOO_COMPLEX"),
+    "900 brackets": Operation(START % (MISSING, "[" * 450 + "]" * 450), "QUERY_TOO_COMPLEX"),
     "5,000 braces": Operation("{" * 2_500 + "}" * 2_500),
-    "10,000 aliases": Operation("{ " + " ".join(f"a{n}: __typename" for n in range(10_000)) + " }"),
+    "10,000 aliases": Operation(
+        "{ " + " ".join(f"a{n}: __typename" for n in range(10_000)) + " }", "QUERY_TOO_COMPLEX"
+    ),
 }
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import strawberry
+from strawberry.extensions import ParserCache
 from strawberry.schema.config import StrawberryConfig
 
-from schema.documents import CachedParse
 from schema.executor import OperationExecutor
 from schema.plans import Plans
 from schema.scalars import JSON, SCALARS
@@ -107,7 +107,7 @@ class Stock(OperationExecutor):
 def schema(executor: type[OperationExecutor]) -> strawberry.Schema:
     return strawberry.Schema(
         Query,
-        extensions=[CachedParse],
+        extensions=[ParserCache],
         execution_context_class=executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )
