@@ -113,7 +113,7 @@ class Plans:
 def _planned(
     executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
 ) -> Plan | None:
-    if not _depends_on_document_only(executor, details):
+    if DEFINITION not in object_type.extensions or not _depends_on_document_only(executor, details):
         return None
     fields = executor.collect_subfields(object_type, details).grouped_field_set
     writer, rest = _Writer(executor), GroupedFieldSet()

@@ -16,6 +16,7 @@ from graphql import (
     is_required_argument,
 )
 
+from app.settings import Settings
 from resolvers.context import Services
 from schema import sdl
 from tests import factories
@@ -33,6 +34,12 @@ ROOTS = (
 LIVE = frozenset({"pendingActivities"})
 MAX_DEPTH = 5
 QUERIES = 12
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Limits that no generated query exceeds."""
+    return settings.model_copy(update={"max_aliases": 1_000, "max_directives": 1_000, "max_cost": 1_000_000})
 
 
 @pytest.fixture(scope="module")
