@@ -23,8 +23,8 @@ _IDENTIFIER = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 _TOKEN = re.compile(
     r"(?:token=|bearer(?:[ +]|%20)|(?:(?<![\w-])|%[0-9a-f]{2})ey[\w-]{8,}+\.)[^\s\"'&]*", re.IGNORECASE
 )
-# Where Postgres quotes the rows and values that it complains of.
-_VALUES = re.compile(r"\b(DETAIL|CONTEXT): (?:(?!\n(?:HINT:|\[SQL|\n)).)*", re.DOTALL)
+# Where Postgres and its driver quote the rows and values that they complain of.
+_VALUES = re.compile(r"\b(DETAIL|CONTEXT|invalid input [^:\n]+): (?:(?!\n(?:HINT:|\[SQL|\n)).)*", re.DOTALL)
 _LINE_BREAKS = re.compile(r"[\r\n]+")
 
 

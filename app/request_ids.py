@@ -15,6 +15,8 @@ HEADER = b"x-request-id"
 _OPENINGS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 # What ends a socket in good order; all else is a refusal.
 _GOOD_ENDS = (1000, 1001, 1012)
+# Refusals whose reasons are about a token; others may quote what the client sent.
+_EXPLAINED_ENDS = (1013, 4403)
 # Trace Context (W3C): version, trace, parent, flags.
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
@@ -36,7 +38,7 @@ class RequestIds:
             if message["type"] in _OPENINGS:
                 message = {**message, "headers": [*message.get("headers", ()), (HEADER, id.encode())]}
             elif message["type"] == "websocket.close":
-                _note(message.get("code", 1000))
+                _note(message.get("code", 1000), message.get("reason"))
             await send(message)
 
         await self._app(scope, receive, naming)
@@ -50,7 +52,7 @@ def chosen(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return sent or (trace[1].decode() if trace else uuid.uuid4().hex)
 
 
-def _note(code: int) -> None:
-    # Not its reason, which may quote what the client sent.
+def _note(code: int, reason: str | None) -> None:
     if code not in _GOOD_ENDS:
-        log.info("Closed a socket", extra=logs.fields(closeCode=code))
+        explained = {"reason": reason} if reason and code in _EXPLAINED_ENDS else {}
+        log.info("Closed a socket", extra=logs.fields(closeCode=code, **explained))

@@ -218,7 +218,9 @@ def failure(
 
     It is always of the newer media type, in which alone a status other than 200 speaks for GraphQL.
     """
-    log.info("Refused a request", extra=logs.fields(code=code.value, status=status))
+    # Other messages may quote what the client sent.
+    reason = {"reason": message} if code in (ErrorCode.UNAUTHENTICATED, ErrorCode.UNAVAILABLE) else {}
+    log.info("Refused a request", extra=logs.fields(code=code.value, status=status, **reason))
     body = {"errors": [{"message": message, "extensions": {"code": code, **(extensions or {})}}]}
     return Response(orjson.dumps(body), status, headers, media_type=RESPONSE_TYPE)
 

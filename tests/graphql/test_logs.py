@@ -142,6 +142,22 @@ async def test_what_never_became_an_operation_is_one_line_too(lines: Lines, api:
     assert (line["status"], line["request"]) == (401, response.headers["x-request-id"])
 
 
+async def test_whoever_connects_an_identity_provider_reads_why_its_tokens_are_refused(
+    lines: Lines, api: Api
+) -> None:
+    expired = mint(SECRET, "alice", hours=-1)
+    async with api.bearing(expired) as client:
+        await client.post(VIEWER)
+    async with connected(api) as connection:
+        await Socket(connection).send(type="connection_init", payload={"Authorization": f"Bearer {expired}"})
+        await Socket(connection).closed()
+
+    over_http, over_websocket = lines.take()
+    assert (over_http["status"], over_websocket["closeCode"]) == (401, 4403)
+    reasons = {over_http["reason"], over_websocket["reason"]}
+    assert reasons == {"The token has expired: get a new one."}
+
+
 async def test_every_bad_operation_is_one_short_line(
     lines: Lines, alice: Client, subtests: pytest.Subtests
 ) -> None:

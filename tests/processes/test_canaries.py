@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 import orjson
+import pytest
 import pytest_asyncio
 import websockets
 
@@ -137,9 +138,14 @@ async def test_headers_and_urls(replica: Replica) -> None:
 
 async def _raw(api: Api, request: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(request)
-    writer.write_eof()
-    await reader.read()
+    with suppress(ConnectionError, asyncio.IncompleteReadError):
+        if request.startswith(UPGRADE):
+            writer.write(UPGRADE)
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(request.removeprefix(UPGRADE))
+        writer.write_eof()
+        async with asyncio.timeout(30):
+            await reader.read()
     writer.close()
 
 
@@ -170,6 +176,57 @@ async def test_frames(replica: Replica) -> None:
 
     lines = silent(replica, *parts(token))
     assert not [line for line in lines if "trace" in line]
+
+
+UPGRADE = (
+    f"GET /graphql?x={CANARY} HTTP/1.1\r\nHost: {CANARY}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    "Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+).encode()
+MASK = b"\0\0\0\0"
+WORD = CANARY.encode()
+BYTES = {
+    "no HTTP": WORD * 100,
+    "no method": b" / HTTP/1.1\r\n\r\n",
+    "no version": b"GET /" + WORD + b"\r\n\r\n",
+    "a header without a colon": b"GET / HTTP/1.1\r\n" + WORD + b"\r\n\r\n",
+    "two lengths": b"POST /graphql HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n" + WORD,
+    "a negative length": b"POST /graphql HTTP/1.1\r\nContent-Length: -1\r\n\r\n" + WORD,
+    "length and chunks": (
+        b"POST /graphql HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + WORD
+    ),
+    "a broken chunk": b"POST /graphql HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + WORD,
+    "a body cut off": b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + WORD,
+    "a header of 200 kB": b"GET / HTTP/1.1\r\nX: " + WORD * 10_000 + b"\r\n\r\n",
+    "another upgrade": b"GET /graphql HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: " + WORD + b"\r\n\r\n",
+    "an upgrade without a key": UPGRADE.replace(b"Sec-WebSocket-Key", b"X-Key"),
+    "an upgrade of version 7": UPGRADE.replace(b"Version: 13", b"Version: 7"),
+    "an upgrade with a short key": UPGRADE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"x"),
+    "an upgrade elsewhere": UPGRADE.replace(b"/graphql", b"/" + WORD),
+    "a frame without a mask": UPGRADE + b"\x81\x11" + WORD,
+    "a frame of an unknown kind": UPGRADE + b"\x83\x91" + MASK + WORD,
+    "reserved bits": UPGRADE + b"\xf1\x91" + MASK + WORD,
+    "no UTF-8": UPGRADE + b"\x81\x93" + MASK + b"\xff\xff" + WORD,
+    "a binary frame": UPGRADE + b"\x82\x91" + MASK + WORD,
+    "a frame that is too long": UPGRADE + b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff" + MASK + WORD,
+    "a continuation of nothing": UPGRADE + b"\x80\x91" + MASK + WORD,
+    "a close of a wrong code": UPGRADE + b"\x88\x82" + MASK + b"\0\x01",
+    "a long ping": UPGRADE + b"\x89\xfe\0\x7e" + MASK + b"x" * 126,
+    "half a frame": UPGRADE + b"\x81\x91" + MASK + WORD[:5],
+}
+
+
+async def test_bytes_that_no_client_would_send(replica: Replica, subtests: pytest.Subtests) -> None:
+    seen = 0
+    for name, sent in BYTES.items():
+        with subtests.test(name):
+            await _raw(replica.api, sent)
+            await _raw(replica.api, b"GET /health HTTP/1.0\r\n\r\n")
+
+            lines = silent(replica)
+            assert not [line for line in lines[seen:] if "trace" in line or line["level"] == "ERROR"]
+            assert sum(len(orjson.dumps(line)) for line in lines[seen:]) < 2_000
+            seen = len(lines)
 
 
 async def test_an_identity_provider_and_its_tokens(program: Program) -> None:

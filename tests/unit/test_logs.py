@@ -148,7 +148,10 @@ def test_a_message_cannot_pretend_to_be_another_line() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("label", ["DETAIL", "CONTEXT"])
+@pytest.mark.parametrize(
+    "label",
+    ["DETAIL", "CONTEXT", "invalid input for query argument $1", "invalid input syntax for type uuid"],
+)
 def test_what_postgres_quotes_is_struck_out(as_json: bool, label: str) -> None:
     message = f"insert failed: broken\n{label}: Failing row contains (1, a secret\nin lines).\nHINT:  Mend it"
     line = Format(as_json=as_json).format(failed(ValueError(message)))
