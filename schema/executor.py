@@ -1,9 +1,11 @@
 """How operations are executed where graphql-core's own way does not do."""
 
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Hashable
+from contextlib import aclosing
+from functools import partial
 from typing import Any, Self, cast
 
-from graphql import GraphQLObjectType
+from graphql import GraphQLObjectType, OperationType
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path
@@ -11,16 +13,20 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from schema.info import Info
 from schema.plans import DEFINITION, Call, Plans
+from schema.shared import Group, Groups, identity
 
 
 class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Reads what it can by plans; keeps nothing of a subscription's event once that is delivered."""
+    """Reads what it can by plans; executes an event once for all who subscribed to the same."""
 
     plans = Plans()
+    subscriptions = Groups()
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._infos: dict[Call, Info] = {}
+        self._group: Group | None = None
+        self._event: Hashable | None = None
 
     def info(self, call: Call) -> Info:
         """The `info` for a resolver that a plan calls: one for all of its objects, without their paths."""
@@ -58,12 +64,31 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
             return {**answer, **rest}
         return _completed(answer, rest)
 
+    def execute_operation(self, serially: bool | None = None) -> Any:
+        """The result; that of a subscription's event is shared by all who subscribed to the same."""
+        execute: Callable[[], Any] = partial(super().execute_operation, serially)
+        if self._group is None or self._event is None:
+            return execute()
+        return self._group.result(self._event, execute)
+
+    def cancellable_iterable(self, iterable: AsyncIterable[Any]) -> AsyncIterable[Any]:
+        """The payloads, while this subscription counts as one of its group."""
+        payloads = super().cancellable_iterable(iterable)
+        return self._shared(payloads) if self.operation.operation is OperationType.SUBSCRIPTION else payloads
+
+    async def _shared(self, payloads: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+        with self.subscriptions.joined(self) as self._group:
+            async with aclosing(cast("AsyncGenerator[Any, None]", payloads)):
+                async for payload in payloads:
+                    yield payload
+
     def build_per_event_executor(self, payload: Any) -> Executor[Any]:
+        executor = cast("Self", super().build_per_event_executor(payload))
         # graphql-core 3.3.2 shares this cache among a subscription's events, and each adds keys that no
         # other ever meets: about 1 KB of every event would stay for as long as the subscription lives.
-        executor = cast(Self, super().build_per_event_executor(payload))
         executor._relevant_sub_fields = {}  # noqa: SLF001
         executor._infos = {}  # noqa: SLF001
+        executor._event = identity(payload)  # noqa: SLF001
         return executor
 
 

@@ -33,6 +33,7 @@ from schema import Schema
 from schema.named import Asked, misshapen
 from schema.requests import decoded, too_deep
 from schema.session import Session
+from schema.shared import text
 from schema.socket import SocketHandler
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class TextFrames(ASGIWebSocketAdapter):
 
     async def send_json(self, message: Any) -> None:
         try:
-            await self.ws.send_text(orjson.dumps(message).decode())
+            await self.ws.send_text(text(message))
         except (WebSocketDisconnect, AlreadyClosed) as error:
             raise WebSocketDisconnected from error
 
