@@ -54,12 +54,13 @@ async def _stage() -> AsyncIterator[tuple[Stage, int]]:
 async def _figures(part: str, stage: Stage, postgres_pid: int, scale: float, rounds: int) -> dict[str, Any]:
     if part == "reads":
         return await reads(stage, postgres_pid, scale, rounds)
+    rows = await data.filled(stage.database_url, int(SIZES[0] * scale))
+    stage = replace(stage, database_url=rows.url)
     if part == "delivery":
         return await delivery(stage, scale, min(rounds, DELIVERY_ROUNDS))
-    rows = await data.filled(stage.database_url, int(SIZES[0] * scale))
     temporal = servers.temporal(stage.files, durable=False)
     async with servers.running(temporal):
-        ready = replace(stage, database_url=rows.url, temporal_address=temporal.address)
+        ready = replace(stage, temporal_address=temporal.address)
         return await starts(ready, rows, postgres_pid, scale, rounds)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -28,11 +29,16 @@ STARTS = 400
 INPUT = {"order": 1}
 
 
+class NotStarted(Exception):
+    """A server answered, but not with an execution that runs."""
+
+
 async def starts(stage: Stage, rows: Rows, postgres_pid: int, scale: float, rounds: int) -> dict[str, Any]:
     """The figures by contestant; the executions are of a task queue that nobody polls."""
     count = max(int(STARTS * scale), 16)
     taken: dict[str, list[Figures]] = defaultdict(list)
     async with all_served(CONTESTANTS, stage) as processes:
+        await _check(processes, rows.workflow_id)
         for number in range(rounds + 1):
             for contestant in CONTESTANTS:
                 process = processes[contestant.name]
@@ -41,6 +47,14 @@ async def starts(stage: Stage, rows: Rows, postgres_pid: int, scale: float, roun
                     taken[contestant.name].append(found)
                     say(f"  start, round {number}: {contestant.name} {found['cpu_ms']:.2f} ms CPU")
     return {name: medians(each) for name, each in taken.items()}
+
+
+async def _check(processes: Mapping[str, Process], workflow: UUID) -> None:
+    """Raise NotStarted unless an execution runs for each who asks for one."""
+    for contestant in CONTESTANTS[:-1]:
+        answer = await load.ask(processes[contestant.name].port, _request(contestant, workflow))
+        if b"RUNNING" not in answer:
+            raise NotStarted(answer.decode())
 
 
 async def _started(

@@ -1,5 +1,8 @@
 // The part of the product's schema that is measured, with the same names.
-import { GraphQLScalarType } from 'graphql'
+import { createRequire } from 'node:module'
+
+// graphql-js comes in two builds that do not know each other's objects; mercurius and graphql-jit use this one.
+export const { GraphQLScalarType, parse, validate } = createRequire(import.meta.url)('graphql')
 
 export const typeDefs = /* GraphQL */ `
   scalar DateTime

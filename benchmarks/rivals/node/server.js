@@ -3,14 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { Client, Connection } from '@temporalio/client'
 import { createVerifier } from 'fast-jwt'
 import Fastify from 'fastify'
-import { parse, validate } from 'graphql'
 import { compileQuery } from 'graphql-jit'
 import { CloseCode } from 'graphql-ws'
 import { useServer } from 'graphql-ws/use/ws'
 import mercurius from 'mercurius'
 import { WebSocketServer } from 'ws'
 import * as channels from './channels.js'
-import { DateTime, JSONValue, typeDefs } from './schema.js'
+import { DateTime, JSONValue, parse, typeDefs, validate } from './schema.js'
 import * as store from './store.js'
 
 const { DATABASE_URL, JWT_SECRET, PORT, REDIS_PREFIX, REDIS_URL, TEMPORAL_ADDRESS } = process.env
@@ -72,9 +71,6 @@ const resolvers = {
       await bus.publish(`${REDIS_PREFIX}:feed:${owner}`, { event: {}, execution })
       return execution
     }
-  },
-  Subscription: {
-    executionFeed: { subscribe: (_, __, { owner }) => bus.subscribe(`${REDIS_PREFIX}:feed:${owner}`) }
   }
 }
 
@@ -109,6 +105,9 @@ app.register(mercurius, {
 await app.ready()
 
 const { schema } = app.graphql
+// mercurius knows subscriptions only where it serves them itself.
+schema.getSubscriptionType().getFields().executionFeed.subscribe = (_, __, { owner }) =>
+  bus.subscribe(`${REDIS_PREFIX}:feed:${owner}`)
 const compiled = new Map()
 
 // The operation, checked and compiled once; a list of errors where it cannot be.

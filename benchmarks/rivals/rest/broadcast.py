@@ -15,10 +15,11 @@ class Broadcast:
         self._redis = Redis.from_url(url)
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
         self._listeners: dict[str, set[asyncio.Queue[str]]] = defaultdict(set)
-        self._started = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
+        # By itself it would make a connection for each of those who come first, and listen to one.
+        await self._pubsub.connect()
         self._task = asyncio.create_task(self._read())
 
     async def close(self) -> None:
@@ -38,7 +39,6 @@ class Broadcast:
         listeners.add(queue)
         if len(listeners) == 1:
             await self._pubsub.subscribe(channel)
-            self._started.set()
         try:
             yield queue
         finally:
@@ -48,7 +48,6 @@ class Broadcast:
                 await self._pubsub.unsubscribe(channel)
 
     async def _read(self) -> None:
-        await self._started.wait()
         while True:
             message = await self._pubsub.get_message(timeout=None)
             if message is not None:
