@@ -117,6 +117,7 @@ def limits(settings: Settings) -> Limits:
         root_fields=settings.max_root_fields,
         aliases=settings.max_aliases,
         directives=settings.max_directives,
+        values=settings.max_values,
         cost=settings.max_cost,
         errors=settings.max_errors,
         json_depth=settings.max_json_depth,

@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     max_root_fields: Count = 20
     max_aliases: Count = 30
     max_directives: Count = 10
+    max_values: Count = Field(2_000, description="in the lists and objects of variables, but for JSON")
     max_cost: Count = Field(1_000, description="points, about one for each object that an answer may have")
     max_errors: Count = Field(5, description="told of in one response")
     max_json_depth: Count = Field(64, description="levels of a JSON value that a request carries")

@@ -33,6 +33,7 @@ from schema.scalars import SCALARS
 from schema.session import Session
 from schema.subscription import Subscription
 from schema.types import ExecutionEvent
+from schema.variables import too_many
 
 
 class OwnContext(SchemaExtension):
@@ -154,9 +155,12 @@ class Schema(strawberry.Schema):
     def _problems(self, operation: Operation, document: Document) -> list[GraphQLError] | None:
         if document.problems:
             return document.problems
-        if operation._provided_operation_name is None and len(document.prices) > 1:  # noqa: SLF001
+        if operation._provided_operation_name is None and len(document.operations) > 1:  # noqa: SLF001
             return [GraphQLError("The document has several operations: send the `operationName` of one.")]
-        operation.cost = document.prices[operation.operation_name].of(operation.variables)
+        known = document.operations[operation.operation_name]
+        if too_many(operation.variables or {}, known.types, self.limits.values):
+            return [too_complex("values", "values in its variables", self.limits.values)]
+        operation.cost = known.price.of(operation.variables)
         if operation.cost > self.limits.cost:
             return [too_complex("cost", "points of cost", self.limits.cost, operation.cost)]
         return None

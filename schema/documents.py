@@ -27,6 +27,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from schema.cost import Price, price
 from schema.limits import INTROSPECTION_FIELDS, Limits, excess, too_complex
+from schema.variables import Types, types
 
 MAX_CACHED_BYTES = 50_000_000
 # What becomes of a token, its node and its place included.
@@ -37,12 +38,20 @@ SWITCHED_OFF = "Introspection is switched off here: ask whoever runs this API fo
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of a valid operation, whatever comes with it."""
+
+    price: Price
+    types: Types
+
+
+@dataclass(frozen=True)
 class Document:
-    """A document that could be parsed: what is wrong with it, or else the prices of its operations."""
+    """A document that could be parsed: what is wrong with it, or else its operations by their names."""
 
     node: DocumentNode
     problems: list[GraphQLError] = field(default_factory=list)
-    prices: Mapping[str | None, Price] = field(default_factory=dict)
+    operations: Mapping[str | None, Known] = field(default_factory=dict)
 
 
 class BoundedMerging(OverlappingFieldsCanBeMergedRule):
@@ -103,14 +112,17 @@ class Reader:
         try:
             excessive = excess(node, self._limits)
             problems = [excessive] if excessive else self._validate(node)
-            return Document(node, problems, {} if problems else self._prices(node))
+            return Document(node, problems, {} if problems else self._operations(node))
         except RecursionError:
             return Document(node, [too_nested()])
 
-    def _prices(self, node: DocumentNode) -> Mapping[str | None, Price]:
-        operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
+    def _operations(self, node: DocumentNode) -> Mapping[str | None, Known]:
         return {
-            each.name.value if each.name else None: price(self._schema, node, each) for each in operations
+            each.name.value if each.name else None: Known(
+                price(self._schema, node, each), types(self._schema, each)
+            )
+            for each in node.definitions
+            if isinstance(each, OperationDefinitionNode)
         }
 
     def _validate(self, node: DocumentNode) -> list[GraphQLError]:

@@ -36,6 +36,7 @@ class Limits:
     root_fields: int = 20
     aliases: int = 30
     directives: int = 10
+    values: int = 2_000
     cost: int = 1_000
     errors: int = 5
     json_depth: int = 64

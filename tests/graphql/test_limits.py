@@ -22,7 +22,8 @@ COSTLY = "query ($n: Int) { executions(first: $n) { nodes { history(first: $n) {
 LIST = "query ($n: Int) { executions(first: $n) { nodes { id } } }"
 VIEWER = "{ viewer { id } }"
 COST = {"cost": True}
-WRONG_STATUS = "query ($s: [ExecutionStatus!]) { executions(filter: {status: $s}) { totalCount } }"
+FILTERED = "query ($f: ExecutionFilter) { executions(filter: $f) { totalCount } }"
+BY_STATUS = "query ($s: [ExecutionStatus!]) { executions(filter: {status: $s}) { totalCount } }"
 
 
 async def over_http(client: Client, query: str, **request: Any) -> tuple[int, Any]:
@@ -55,8 +56,11 @@ def nested(levels: int) -> Any:
         ("{ viewer { id " + "@skip(if: false) " * 11 + "} }", {}, "directives", 10),
         (COSTLY, {"n": 50}, "cost", 1_000),
         ("{" + " viewer { id }" * 500 + "}", {}, "tokens", 2_000),
+        (BY_STATUS, {"s": ["RUNNING"] * 2_001}, "values", 2_000),
+        (FILTERED, {"f": {"labels": [{"key": "k", "value": "v"}] * 700}}, "values", 2_000),
+        (FILTERED, {"f": {f"key{n}": n for n in range(2_001)}}, "values", 2_000),
     ],
-    ids=["depth", "aliases", "root fields", "directives", "cost", "tokens"],
+    ids=["depth", "aliases", "root fields", "directives", "cost", "tokens", "values", "objects", "keys"],
 )
 async def test_an_operation_beyond_a_limit_is_refused(
     quiet_log: Quiet,
@@ -156,6 +160,13 @@ async def test_a_frame_that_cannot_be_read_for_its_depth_ends_the_socket(
         assert (await socket.closed())[0] == 4400
 
 
+async def test_what_is_in_a_json_value_does_not_count(alice: Client) -> None:
+    query = "mutation ($i: StartExecutionInput!) { startExecution(input: $i) { ... on Error { code } } }"
+    given = {"workflowId": "1", "input": [{"a": n} for n in range(3_000)]}
+
+    assert await alice.data(query, i=given) == {"startExecution": {"code": "NOT_FOUND"}}
+
+
 async def test_integers_are_not_rounded_but_refused(alice: Client) -> None:
     start = "startExecution(input: {workflowId: 1, input: $x})"
     issues = "... on InvalidInputError { issues { path message } }"
@@ -196,8 +207,8 @@ async def test_introspection_can_be_switched_off(quiet_log: Quiet, settings: Set
         ("{ viewr { id } }", {}),
         ("{ executions(frist: 1) { totalCount } }", {}),
         ("{ executions(filter: {status: [RUNING]}) { totalCount } }", {}),
-        (WRONG_STATUS, {"s": ["RUNING"]}),
-        ("query ($f: ExecutionFilter) { executions(filter: $f) { totalCount } }", {"f": {"stauts": []}}),
+        (BY_STATUS, {"s": ["RUNING"]}),
+        (FILTERED, {"f": {"stauts": []}}),
         ("subscription ($f: ExecutionFilter) { executionUpdated(filter: $f) { id } }", {"f": {"stauts": []}}),
     ],
 )
