@@ -57,6 +57,7 @@ class Contestant:
     command: tuple[str, ...]
     questions: Callable[[Asked], Awaitable[Questions]]
     environment: Mapping[str, str]
+    listens: bool = True
 
     @asynccontextmanager
     async def served(self, stage: Stage) -> AsyncIterator[Process]:
@@ -70,7 +71,8 @@ class Contestant:
             **({"TEMPORAL_ADDRESS": stage.temporal_address} if stage.temporal_address else {}),
             **self.environment,
         }
-        async with running(self.command, environment, stage.files / f"{self.name}.log") as process:
+        log = stage.files / f"{self.name}.log"
+        async with running(self.command, environment, log, listens=self.listens) as process:
             yield process
 
 
@@ -172,13 +174,23 @@ def _node(script: str) -> tuple[str, ...]:
     )
 
 
+_PROGRAM = str(Path(sys.prefix) / "bin" / "temporal-graphql")
+
 PRODUCT = Contestant(
     "product",
     "temporal-graphql",
-    (str(Path(sys.prefix) / "bin" / "temporal-graphql"), "serve"),
+    (_PROGRAM, "serve"),
     _asked_of_graphql,
     # Its limits are on, but for those that hold back one user with thousands of sockets.
     {"METRICS": "true", "MAX_SOCKETS": "6000", "MAX_SOCKETS_PER_USER": "6000"},
+)
+TRACKER = Contestant(
+    "tracker",
+    "temporal-graphql track",
+    (_PROGRAM, "track"),
+    _asked_of_nobody,
+    {"REDIS_PREFIX": PRODUCT.name},
+    listens=False,
 )
 REST = Contestant(
     "rest",

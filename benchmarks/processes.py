@@ -48,13 +48,17 @@ class Process:
 
 @asynccontextmanager
 async def running(
-    command: Sequence[str], environment: Mapping[str, str], log: Path
+    command: Sequence[str], environment: Mapping[str, str], log: Path, *, listens: bool = True
 ) -> AsyncIterator[Process]:
-    """A server that answers, on a free port; killed at the end. Raises RuntimeError where it ends itself."""
+    """A server, once it answers on a free port; killed at the end. Raises RuntimeError where it ends itself.
+
+    One that does not listen is there at once.
+    """
     port = servers.free_port()
     process = _started(command, {"PORT": str(port), **environment}, log)
     try:
-        await eventually(lambda: _answers(process, port, log), START_SECONDS)
+        if listens:
+            await eventually(lambda: _answers(process, port, log), START_SECONDS)
         yield Process(process.pid, port)
     finally:
         process.kill()

@@ -72,7 +72,16 @@ transactions, without HTTP.
 """
 
 
-def write(date: str, rounds: int, reads: Figures, delivery: Figures, starts: Figures) -> None:
+TRACKING_NOTES = """
+One tracker follows executions that nobody works on, 500 of them by long poll and the rest by its sweep.
+Idle is its share of a core; then executions are ended on Temporal, behind the product's back, and it finds
+and records one event for each. These figures are of one run.
+"""
+
+
+def write(
+    date: str, rounds: int, *, reads: Figures, delivery: Figures, starts: Figures, tracking: Figures
+) -> None:
     """Write the page and its charts."""
     CHARTS.mkdir(exist_ok=True)
     made = INTRODUCTION.format(date=date, machine=machine(), executions=reads["executions"], rounds=rounds)
@@ -84,15 +93,19 @@ def write(date: str, rounds: int, reads: Figures, delivery: Figures, starts: Fig
             text_of_reads(reads),
             text_of_delivery(delivery),
             text_of_starts(starts),
+            text_of_tracking(tracking),
         )
     )
     PAGE_FILE.write_text(made)
-    for name, chart in {**_charts_of_reads(reads), **_charts_of_delivery(delivery)}.items():
+    charts = _charts_of_reads(reads) | _charts_of_delivery(delivery) | _charts_of_tracking(tracking)
+    for name, chart in charts.items():
         (CHARTS / f"{name}.svg").write_text(chart)
 
 
 def text_of_claims(found: Iterable[Claim]) -> str:
-    return claims.HEAD + "\n".join(map(str, found)) + "\n"
+    """A table of what must hold; nothing where nothing must."""
+    lines = "\n".join(map(str, found))
+    return f"{claims.HEAD}{lines}\n" if lines else ""
 
 
 def text_of_reads(found: Figures) -> str:
@@ -123,6 +136,19 @@ def text_of_starts(found: Figures) -> str:
     )
 
 
+def text_of_tracking(found: Figures) -> str:
+    """A line for each number of open executions."""
+    rows = [
+        f"| {int(count):,} | {each['idle_percent']:.1f} % | {each['idle_postgres_percent']:.1f} % "
+        f"| {each['completions']:,.0f} | {each['ended_in_seconds']:.1f} s "
+        f"| {each['recorded_after_seconds']:.1f} s | {each['recorded_per_second']:,.0f} "
+        f"| {each['recorded_per_cpu_second']:,.0f} |\n"
+        for count, each in found.items()
+    ]
+    table = _TRACKING_HEAD + "".join(rows)
+    return f"\n## The tracker\n{TRACKING_NOTES}\n{table}\n{_chart('open-idle', 'CPU of an idle tracker')}"
+
+
 _READ_HEAD = (
     "| Server | operations a second | CPU ms | spread | Postgres CPU ms | p50 ms | p99 ms |\n"
     "|---|---|---|---|---|---|---|\n"
@@ -130,6 +156,10 @@ _READ_HEAD = (
 _DELIVERY_HEAD = (
     "| Server | CPU s for 10,000 events | p50 ms | p99 ms | missed | KiB idle | CPU ms to open "
     "| fan-out, last after ms | fan-out, CPU s for 10,000 |\n|---|---|---|---|---|---|---|---|---|\n"
+)
+_TRACKING_HEAD = (
+    "| Open executions | CPU idle | Postgres' CPU idle | ended | within | all recorded, after the last "
+    "| a second | for a CPU second |\n|---|---|---|---|---|---|---|---|\n"
 )
 _GROWING = ("list", "one", "total", "stats")
 _CLIENT_CHARTS = {
@@ -163,7 +193,7 @@ def _chart(name: str, title: str) -> str:
     return f"![{title}](benchmarks/{name}.svg)\n\n"
 
 
-def _charts_of_reads(found: Figures) -> Mapping[str, str]:
+def _charts_of_reads(found: Figures) -> dict[str, str]:
     costs = {TITLES[name]: each["cpu_ms"] for name, each in found["figures"]["list"].items()}
     return {
         "list": plots.bars(f"CPU of the server: {QUESTIONS['list']}", costs, "ms"),
@@ -186,11 +216,17 @@ def _rows_chart(growth: Figures, name: str) -> str:
     return plots.lines(f"{QUESTIONS[name]}: CPU with Postgres'", drawn, "executions", "ms")
 
 
-def _charts_of_delivery(found: Figures) -> Mapping[str, str]:
+def _charts_of_delivery(found: Figures) -> dict[str, str]:
     return {
         name: plots.lines(title, _by_clients(found, figure), "clients", unit)
         for name, (title, figure, unit) in _CLIENT_CHARTS.items()
     }
+
+
+def _charts_of_tracking(found: Figures) -> dict[str, str]:
+    points = [(float(count), each["idle_percent"]) for count, each in found.items()]
+    drawn = [Line("temporal-graphql track", points)]
+    return {"open-idle": plots.lines("CPU of an idle tracker", drawn, "open executions", "% of a core")}
 
 
 def _by_clients(found: Figures, figure: str) -> Sequence[Line]:

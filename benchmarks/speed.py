@@ -3,9 +3,10 @@
 reads     lists, one by id, nested, deep pages, counts, over 10,000 to 1,000,000 executions
 delivery  live events to 100, 1,000 and 5,000 clients, one event to all of them, memory of the idle
 starts    startExecution beside Temporal's own client and two transactions
+tracking  a tracker over 100, 1,000 and 5,000 open executions, idle and while many end
 
 Parts can be run alone. The figures of a part at the published size are kept in build/benchmarks; once all
-three are there, docs/benchmarks.md is written from them.
+are there, docs/benchmarks.md is written from them.
 """
 
 import argparse
@@ -29,11 +30,13 @@ from benchmarks.delivery import delivery
 from benchmarks.measures import say
 from benchmarks.reads import SIZES, reads
 from benchmarks.starts import starts
+from benchmarks.tracking import tracking
 
 PARTS = {
     "reads": (report.text_of_reads, claims.of_reads),
     "delivery": (report.text_of_delivery, claims.of_delivery),
     "starts": (report.text_of_starts, claims.of_starts),
+    "tracking": (report.text_of_tracking, claims.of_tracking),
 }
 ROUNDS = 5
 # A round of live delivery opens ten thousand sockets for each contestant.
@@ -61,7 +64,9 @@ async def _figures(part: str, stage: Stage, postgres_pid: int, scale: float, rou
     temporal = servers.temporal(stage.files, durable=False)
     async with servers.running(temporal):
         ready = replace(stage, temporal_address=temporal.address)
-        return await starts(ready, rows, postgres_pid, scale, rounds)
+        if part == "starts":
+            return await starts(ready, rows, postgres_pid, scale, rounds)
+        return await tracking(ready, rows, postgres_pid, scale)
 
 
 async def main(parts: Sequence[str], scale: float, rounds: int) -> None:
