@@ -47,7 +47,7 @@ async def delivery(stage: Stage, scale: float, rounds: int) -> dict[str, Any]:
     for count in (max(int(clients * scale), 10) for clients in CLIENTS):
         for number in range(rounds):
             for contestant in CONTESTANTS:
-                figures = await _round(contestant, stage, count)
+                figures = await one_round(contestant, stage, count)
                 taken[count][contestant.name].append(figures)
                 say(f"  {count:,} clients, round {number + 1}: {_line(contestant, figures)}")
     return {
@@ -66,7 +66,7 @@ class Trial:
     publisher: Publisher
 
 
-async def _round(contestant: Contestant, stage: Stage, count: int) -> Figures:
+async def one_round(contestant: Contestant, stage: Stage, count: int) -> Figures:
     """Idle subscriptions, steady events, then one event to all."""
     publisher = Publisher(urlsplit(stage.redis_url).port or 0)
     async with contestant.served(stage) as process:

@@ -114,8 +114,10 @@ class _Connection(asyncio.Protocol):
         transport, connection = await loop.create_connection(
             lambda: cls(requests, deadline, answers, kept), HOST, port
         )
-        await connection.ended
-        transport.close()
+        try:
+            await connection.ended
+        finally:
+            transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
