@@ -37,7 +37,7 @@ from app.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 from schema.limits import fragments
 
 MUTATION = 10
-INTROSPECTION = {"__typename": 0, "__type": 10, "__schema": 100}
+INTROSPECTION = {"__typename": 0, "__type": 10, "__schema": 400}
 # How many items a list is taken for that has no `first`; ten, where nothing is said here.
 USUAL_ITEMS = {
     "Execution.labels": 2,

@@ -1,5 +1,6 @@
 """One operation on its way: what is known of it before it is executed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,12 @@ class TellCost(SchemaExtension):
         self._most = most
         self._told = False
 
+    def on_stream_result(self, _: Any) -> Iterator[None]:
+        self._told = True
+        yield
+
     def get_results(self) -> dict[str, Any]:
         operation = self.execution_context
         if self._told or operation.cost is None or not operation.asks_for_cost:
             return {}
-        self._told = True
         return {"cost": {"requested": operation.cost, "limit": self._most}}

@@ -14,6 +14,7 @@ from resolvers.context import Services
 from tests import factories
 from tests.client import Api, Client, Socket, serving
 from tests.eventually import eventually
+from tests.graphql.transports import EVERY_WAY, Way, by_websocket
 
 Quiet = Callable[[], None]
 
@@ -92,18 +93,28 @@ async def test_the_limits_are_settings(settings: Settings) -> None:
         assert await alice.data("{ __typename }") == {"__typename": "Query"}
 
 
-async def test_a_cost_is_told_to_who_asks(alice: Client) -> None:
-    status, body = await over_http(alice, LIST, variables={"n": 3}, extensions=COST)
-    _, plain = await over_http(alice, LIST, variables={"n": 3})
-    _, refused = await over_http(alice, COSTLY, variables={"n": 100}, extensions=COST)
-    got = await alice.http.get(
-        alice.api.url, params={"query": LIST, "variables": '{"n": 5}', "extensions": '{"cost": true}'}
-    )
+@pytest.mark.parametrize("way", EVERY_WAY.values(), ids=EVERY_WAY)
+async def test_a_cost_is_told_to_who_asks(alice: Client, way: Way) -> None:
+    asked = {"query": LIST, "variables": {"n": 3}}
 
-    assert (status, body["extensions"]) == (200, {"cost": {"requested": 4, "limit": 1_000}})
+    told = await way(alice, {**asked, "extensions": COST})
+    plain = await way(alice, asked)
+
+    assert told["extensions"] == {"cost": {"requested": 4, "limit": 1_000}}
+    assert told["data"] == plain["data"] == {"executions": {"nodes": []}}
     assert "extensions" not in plain
-    assert refused["extensions"] == {"cost": {"requested": 1 + 100 * 102, "limit": 1_000}}
-    assert got.json()["extensions"]["cost"]["requested"] == 6
+
+
+@pytest.mark.parametrize("way", EVERY_WAY.values(), ids=EVERY_WAY)
+async def test_a_cost_beyond_the_limit_is_refused(alice: Client, way: Way) -> None:
+    refused = await way(alice, {"query": COSTLY, "variables": {"n": 100}, "extensions": COST})
+
+    (error,) = refused["errors"]
+    assert error["extensions"] == {"code": "QUERY_TOO_COMPLEX", "limit": "cost", "max": 1_000}
+    assert error["message"].startswith("The operation has 10,201 points of cost: 1,000 are the most.")
+    assert refused.get("data") is None
+    if way is not by_websocket:
+        assert refused["extensions"]["cost"] == {"requested": 10_201, "limit": 1_000}
 
 
 async def test_a_cost_is_told_over_a_socket_with_the_first_result(alice: Client) -> None:

@@ -46,7 +46,7 @@ def selection(text: str, **variables: Any) -> int:
     [
         ("viewer { id scopes }", 1),
         ("__typename", 0),
-        ("__schema { types { fields { name } } }", 100),
+        ("__schema { types { fields { name } } }", 400),
         ('__type(name: "Query") { fields { name } }', 10),
         ("executions { nodes { id } }", 1 + 10),
         ("executions { totalCount pageCount feedCursor }", 1 + 2),
