@@ -263,6 +263,7 @@ class PresentErrors(SchemaExtension):
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
+        self._noted: set[str] = set()
 
     def on_operation(self) -> Iterator[None]:
         yield
@@ -283,13 +284,19 @@ class PresentErrors(SchemaExtension):
             result.errors = told
 
     def _note(self, errors: Sequence[GraphQLError]) -> None:
-        """One line for all that a client did wrong, without its words; an internal error has its own."""
+        """One line for each kind of what went wrong, without the client's words: a stream may repeat itself.
+
+        An internal error has a line of its own.
+        """
         codes = {str((error.extensions or {})["code"]) for error in errors} - {ErrorCode.INTERNAL.value}
+        codes -= self._noted
+        self._noted |= codes
         if codes:
             fields = logs.fields(
                 code=",".join(sorted(codes)), errors=len(errors), **_described(self.execution_context)
             )
-            log.info("Refused an operation", extra=fields)
+            level = logging.WARNING if ErrorCode.UNAVAILABLE.value in codes else logging.INFO
+            log.log(level, "Refused an operation", extra=fields)
 
 
 def _described(context: ExecutionContext) -> dict[str, str]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.auth import (
     ADMIN,
+    MAX_CHECKED_TOKENS,
     MAX_SUBJECT_CHARACTERS,
     MAX_TOKEN_CHARACTERS,
     READ_EXECUTIONS,
@@ -279,6 +281,47 @@ def test_nesting_does_not_exhaust_the_stack() -> None:
     header = segment(b'{"alg":' + b"[" * 5_000)
 
     assert refusal(f"{header}.e30.e30") == INVALID
+
+
+def test_a_good_token_is_taken_apart_once() -> None:
+    verifier = Verifier(KEY)
+
+    assert admitted(token(), verifier) is admitted(token(), verifier)
+    assert admitted(token(sub="bob"), verifier).subject == "bob"
+
+
+def test_a_token_that_was_good_is_refused_when_it_expires() -> None:
+    verifier, moment = Verifier(KEY), datetime.now(UTC).timestamp()
+    brief = token(exp=int(moment) + 2)
+    assert admitted(brief, verifier).subject == "alice"
+    (digest,) = verifier.checked
+    expired = replace(verifier.checked[digest].caller, expires_at=datetime.now(UTC))
+    verifier.checked[digest] = replace(verifier.checked[digest], caller=expired)
+
+    # It is read anew, and its own time has not come yet.
+    assert admitted(brief, verifier).expires_at > expired.expires_at
+
+
+def test_a_token_that_was_good_is_refused_with_another_key() -> None:
+    verifier = Verifier(KEY)
+    admitted(token(), verifier)
+
+    changed = replace(verifier, keys=SharedSecret("another secret that has 32 bytes too"))
+
+    assert changed.checked is verifier.checked
+    assert refusal(token(), changed) == INVALID
+
+
+def test_only_so_many_tokens_are_remembered_and_no_bad_one() -> None:
+    verifier = Verifier(KEY)
+    refusal(token(exp=1), verifier)
+    assert verifier.checked == {}
+
+    for number in range(MAX_CHECKED_TOKENS + 10):
+        admitted(token(sub=f"user-{number}"), verifier)
+
+    assert len(verifier.checked) == MAX_CHECKED_TOKENS
+    assert admitted(token(sub="user-0"), verifier).subject == "user-0"
 
 
 @given(st.text(st.characters(), max_size=200) | st.from_regex(r"[\w-]+\.[\w-]*\.[\w-]*", fullmatch=True))
