@@ -184,11 +184,17 @@ def bearer(header: str) -> str:
     return token.strip()
 
 
-def mint(secret: str, subject: str, scopes: tuple[str, ...] = USER_SCOPES, hours: float = 24.0) -> str:
-    """A signed token for development and tests, valid for `hours`."""
+def mint(
+    secret: str,
+    subject: str,
+    scopes: tuple[str, ...] = USER_SCOPES,
+    hours: float = 24.0,
+    more: Mapping[str, str] | None = None,
+) -> str:
+    """A signed token for development and tests, valid for `hours`, with more claims where given."""
     now = datetime.now(UTC)
     claims = {"sub": subject, "scope": " ".join(scopes), "iat": now, "exp": now + timedelta(hours=hours)}
-    return jwt.encode(claims, secret, algorithm="HS256")
+    return jwt.encode(claims | dict(more or {}), secret, algorithm="HS256")
 
 
 def _name(value: object) -> str:

@@ -26,6 +26,7 @@ from app.worker import WorkerError
 from schema import sdl
 
 DEFAULT_DATA = Path(".data")
+OWN_OPTIONS = ("sub", "scope", "iat", "exp")
 MAX_TOKEN_HOURS = 10 * 365 * 24.0
 
 _MENDABLE = (
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("token", help="mint a token for development, signed with JWT_SECRET")
     command.add_argument("--sub", required=True, help="the user")
     command.add_argument("--scope", action="append", help="repeatable; the four user scopes by default")
+    command.add_argument("--claim", action="append", type=_claim, help="NAME=TEXT; repeatable", default=[])
     command.add_argument("--hours", type=_hours, default=24.0, help="how long it is valid (24)")
     command.add_argument(
         "--data", type=Path, default=DEFAULT_DATA, help="where `dev` keeps its secret (.data)"
@@ -164,7 +166,8 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _token(arguments: argparse.Namespace) -> None:
     secret = _secret(arguments.data)
-    token = auth.mint(secret, arguments.sub, tuple(arguments.scope or auth.USER_SCOPES), arguments.hours)
+    scopes = tuple(arguments.scope or auth.USER_SCOPES)
+    token = auth.mint(secret, arguments.sub, scopes, arguments.hours, dict(arguments.claim))
     # Rather refused here than by the API.
     _run(_checked(secret, token))
     sys.stdout.write(token + "\n")
@@ -172,6 +175,13 @@ def _token(arguments: argparse.Namespace) -> None:
 
 async def _checked(secret: str, token: str) -> None:
     await auth.Verifier(auth.SharedSecret(secret)).caller(token)
+
+
+def _claim(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator or name in OWN_OPTIONS:
+        raise argparse.ArgumentTypeError("must be NAME=TEXT, of a claim without an option of its own")
+    return name, value
 
 
 def _hours(text: str) -> float:

@@ -12,6 +12,8 @@ import pytest
 
 from app.auth import mint
 from app.logs import Format
+from app.paging import feed_cursor
+from resolvers.context import Services
 from tests import factories
 from tests.client import SECRET, Api, Client, Socket, connected
 from tests.graphql.test_bad_input import BODIES, OPERATIONS
@@ -185,6 +187,25 @@ async def test_every_bad_body_is_one_short_line(
             (line,) = lines.take()
             assert line["level"] == "INFO"
             assert len(orjson.dumps(line)) < MAX_LINE_BYTES
+
+
+async def test_what_a_stream_repeats_is_said_once(lines: Lines, alice: Client, services: Services) -> None:
+    workflow_id = await factories.workflow(alice, "nobody")
+    (id,) = await factories.recorded(services, "alice", workflow_id, 1)
+    await factories.note(services, id, count=5)
+    failing = """
+      subscription ($after: String) {
+        executionFeed(after: $after) { id execution { history(first: 0) { totalCount } } }
+      }
+    """
+
+    async with alice.socket() as socket:
+        await socket.subscribe("1", failing, {"after": feed_cursor(0)})
+        for _ in range(6):
+            assert (await socket.receive())["payload"]["errors"]
+
+    (line,) = lines.take()
+    assert (line["code"], line["operationType"]) == ("INVALID_INPUT", "subscription")
 
 
 async def test_a_name_of_any_length_is_cut(lines: Lines, alice: Client) -> None:

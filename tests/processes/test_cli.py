@@ -72,6 +72,31 @@ async def test_a_token_for_other_scopes_and_hours(bare: Program) -> None:
     assert_about(caller.expires_at, timedelta(minutes=30))
 
 
+async def test_a_token_with_the_claims_that_the_api_demands(bare: Program) -> None:
+    options = (
+        "--claim",
+        "aud=temporal-graphql",
+        "--claim",
+        "iss=https://id.example/?a=b",
+        "--claim",
+        "hours=8",
+    )
+    ended = await bare.once("token", "--sub", "alice", *options, JWT_SECRET=SECRET)
+
+    strict = Verifier(
+        SharedSecret(SECRET), issuers=("https://id.example/?a=b",), audiences=("temporal-graphql",)
+    )
+    assert (await strict.caller(ended.output.read_text().strip())).subject == "alice"
+
+
+@pytest.mark.parametrize("claim", ["aud", "=x", "exp=4102444800", "sub=bob"])
+async def test_a_claim_of_no_form_is_refused(bare: Program, claim: str) -> None:
+    ended = await bare.once("token", "--sub", "alice", "--claim", claim, JWT_SECRET=SECRET)
+
+    assert ended.process.returncode == 2
+    assert "argument --claim: must be NAME=TEXT" in ended.said()
+
+
 def assert_about(moment: datetime, after: timedelta) -> None:
     assert abs(moment - datetime.now(UTC) - after) < timedelta(seconds=PATIENCE_SECONDS)
 

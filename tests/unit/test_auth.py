@@ -290,7 +290,7 @@ def test_a_good_token_is_taken_apart_once() -> None:
     assert admitted(token(sub="bob"), verifier).subject == "bob"
 
 
-def test_a_token_that_was_good_is_refused_when_it_expires() -> None:
+def test_a_token_whose_time_is_up_is_taken_apart_again() -> None:
     verifier, moment = Verifier(KEY), datetime.now(UTC).timestamp()
     brief = token(exp=int(moment) + 2)
     assert admitted(brief, verifier).subject == "alice"
@@ -298,7 +298,7 @@ def test_a_token_that_was_good_is_refused_when_it_expires() -> None:
     expired = replace(verifier.checked[digest].caller, expires_at=datetime.now(UTC))
     verifier.checked[digest] = replace(verifier.checked[digest], caller=expired)
 
-    # It is read anew, and its own time has not come yet.
+    # Its own time has not come yet: that was only believed.
     assert admitted(brief, verifier).expires_at > expired.expires_at
 
 
