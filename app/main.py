@@ -27,6 +27,7 @@ from app.jwks import KeySet
 from app.jwks import Options as KeySetOptions
 from app.metrics import CONTENT_TYPE, Metrics
 from app.persisted import PersistedQueries
+from app.rates import Rates
 from app.request_ids import RequestIds
 from app.settings import Settings
 from app.temporal import Temporal, connect
@@ -71,7 +72,16 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             client = await connect(settings.temporal_address, settings.temporal_namespace, codec=codec)
             async with _hub(settings, db, bus, metrics) as live:
                 temporal = Temporal(client, settings.temporal_timeout_seconds)
-                yield Services(db, bus, live, temporal, judge, metrics, _persisted(settings, valkey))
+                yield Services(
+                    db,
+                    bus,
+                    live,
+                    temporal,
+                    judge,
+                    metrics,
+                    _persisted(settings, valkey),
+                    _rates(settings, valkey),
+                )
         finally:
             await judge.close()
             await db.close()
@@ -145,6 +155,14 @@ def _persisted(settings: Settings, valkey: Valkey) -> PersistedQueries | None:
         ttl_seconds=settings.persisted_query_ttl_seconds,
         max_bytes=settings.persisted_query_max_bytes,
         per_user=settings.persisted_queries_per_user,
+    )
+
+
+def _rates(settings: Settings, valkey: Valkey) -> Rates:
+    return Rates(
+        valkey,
+        mutations_per_minute=settings.mutations_per_minute,
+        cost_per_minute=settings.cost_per_minute,
     )
 
 

@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     )
     trusted_documents: Path | None = Field(None, description="a manifest of documents that clients may name")
     trusted_documents_only: bool = Field(False, description="execute no others; needs TRUSTED_DOCUMENTS")
+    mutations_per_minute: int = Field(1_200, ge=0, description="of one user, at all replicas; 0: any number")
+    cost_per_minute: int = Field(100_000, ge=0, description="points, of one user's operations; 0: any number")
 
     max_document_characters: Count = Field(100_000, description="of a document, comments and blanks too")
     max_tokens: Count = Field(2_000, description="words, signs and values of a document")

@@ -74,7 +74,7 @@ class Valkey:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 answer = await question()
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, requests must go on
             self._outage.begin(error)
             self._resting_until = now() + REST_SECONDS
             return otherwise

@@ -6,11 +6,12 @@ from uuid import UUID
 from app.auth import Caller
 from app.bus import Bus
 from app.db import Database
-from app.errors import NotFound
+from app.errors import NotFound, RateLimited
 from app.hub import Hub
 from app.judge import Judge
 from app.metrics import Metrics
 from app.persisted import PersistedQueries
+from app.rates import Rates
 from app.temporal import Temporal
 from resolvers.loaders import Loaders
 
@@ -26,15 +27,17 @@ class Services:
     judge: Judge
     metrics: Metrics
     persisted: PersistedQueries | None
+    rates: Rates
 
 
 @dataclass(frozen=True)
 class Context:
-    """One operation: loaders batch within it and never outlive it."""
+    """One operation: loaders batch within it and never outlive it; `refusal` is the rate that it exceeds."""
 
     services: Services
     caller: Caller
     loaders: Loaders
+    refusal: RateLimited | None = None
 
     @property
     def db(self) -> Database:

@@ -29,6 +29,7 @@ from schema.mutation import Mutation
 from schema.named import Asked, Documents
 from schema.operation import Operation, TellCost
 from schema.query import Query
+from schema.rates import charge
 from schema.scalars import SCALARS
 from schema.session import Session
 from schema.subscription import Subscription
@@ -43,6 +44,7 @@ class OwnContext(SchemaExtension):
         session: Session = self.execution_context.context
         self.execution_context.context = context(session.services, session.authenticated)
         yield
+        session.refusal = self.execution_context.context.refusal
 
 
 class NeedsStream(InvalidOperationTypeError):
@@ -114,7 +116,7 @@ class Schema(strawberry.Schema):
     async def _prepare_operation_async(
         self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner
     ) -> PreExecutionError | None:
-        """Find the document and check it, and keep it where it is valid.
+        """Find the document and check it; keep it, and charge for it, if it can be executed.
 
         Every transport comes through here, and no hook of strawberry's comes before it asks for a document.
         """
@@ -125,10 +127,11 @@ class Schema(strawberry.Schema):
         except (GraphQLError, DomainError) as error:
             return PreExecutionError(data=None, errors=[_coerce_error(error)])
         context.operation_extensions = dict(asked.extensions)
-        refused = await self._check(cast("Operation", context), extensions_runner)
-        if refused is None:
-            await self.documents.keep(asked, known, user)
-        return refused
+        operation = cast("Operation", context)
+        if refused := await self._check(operation, extensions_runner):
+            return refused
+        await self.documents.keep(asked, known, user)
+        return await charge(operation)
 
     async def _check(
         self, operation: Operation, extensions_runner: SchemaExtensionsRunner

@@ -172,6 +172,15 @@ class NotSupportedHandler(strawberry.ExceptionHandler[errors.NotSupported, NotSu
         return NotSupportedError(code=exception.code, message=exception.message)
 
 
+class RateLimitedHandler(strawberry.ExceptionHandler[errors.RateLimited, RateLimitedError]):
+    def handle(
+        self, exception: errors.RateLimited, *, field: StrawberryField, info: Info
+    ) -> RateLimitedError:
+        return RateLimitedError(
+            code=exception.code, message=exception.message, retry_after=exception.retry_after_seconds
+        )
+
+
 HANDLERS: list[strawberry.ExceptionHandler[Any, Any]] = [
     NotFoundHandler(),
     ForbiddenHandler(),
@@ -181,6 +190,7 @@ HANDLERS: list[strawberry.ExceptionHandler[Any, Any]] = [
     IdempotencyConflictHandler(),
     NotSupportedHandler(),
     UnavailableHandler(),
+    RateLimitedHandler(),
 ]
 
 

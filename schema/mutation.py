@@ -36,6 +36,7 @@ from schema.payloads import (
     UpdateWorkflowResult,
     UpdateWorkflowSuccess,
 )
+from schema.rates import Chargeable
 
 
 @strawberry.type(
@@ -45,7 +46,9 @@ from schema.payloads import (
     )
 )
 class Mutation:
-    @strawberry.mutation(description="Register a Temporal workflow type, so that it can be started.")
+    @strawberry.mutation(
+        description="Register a Temporal workflow type, so that it can be started.", extensions=[Chargeable()]
+    )
     async def create_workflow(
         self,
         info: Info,
@@ -65,7 +68,8 @@ class Mutation:
     @strawberry.mutation(
         description=(
             "Change a registered workflow. It applies to executions that Temporal starts from now on."
-        )
+        ),
+        extensions=[Chargeable()],
     )
     async def update_workflow(
         self,
@@ -79,7 +83,8 @@ class Mutation:
         description=(
             "Archive a workflow: it cannot be started any more, and its executions stay readable. "
             "Archiving it again changes nothing."
-        )
+        ),
+        extensions=[Chargeable()],
     )
     async def archive_workflow(
         self,
@@ -92,7 +97,8 @@ class Mutation:
         description=(
             "Start a workflow. While Temporal does not answer, the execution stays PENDING and is started "
             "later: nothing is lost."
-        )
+        ),
+        extensions=[Chargeable()],
     )
     async def start_execution(
         self,
@@ -113,7 +119,8 @@ class Mutation:
         description=(
             "Ask a workflow to cancel itself; one that Temporal has not started is cancelled at once. "
             "Asking again while it winds up changes nothing."
-        )
+        ),
+        extensions=[Chargeable()],
     )
     async def cancel_execution(
         self,
@@ -129,7 +136,8 @@ class Mutation:
         description=(
             "Pause, resume or cancel an execution, end it by hand as completed or failed, "
             "or change its labels."
-        )
+        ),
+        extensions=[Chargeable()],
     )
     async def update_execution(
         self,
@@ -151,7 +159,8 @@ class Mutation:
         description=(
             "End a workflow at once, without a chance to clean up: its execution is then FAILED, "
             "with the reason TERMINATED."
-        )
+        ),
+        extensions=[Chargeable()],
     )
     async def terminate_execution(
         self,
@@ -165,7 +174,10 @@ class Mutation:
         )
         return TerminateExecutionSuccess.of(outcome)
 
-    @strawberry.mutation(description="Send a workflow a signal. A paused one gets it when it goes on.")
+    @strawberry.mutation(
+        description="Send a workflow a signal. A paused one gets it when it goes on.",
+        extensions=[Chargeable()],
+    )
     async def signal_execution(
         self,
         info: Info,
@@ -180,7 +192,8 @@ class Mutation:
         description=(
             "Start an execution's workflow anew: a new execution, with the same labels, and the same input "
             "unless another is given."
-        )
+        ),
+        extensions=[Chargeable()],
     )
     async def rerun_execution(
         self,

@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 
 from app.auth import Caller, Verifier
-from app.errors import Unauthenticated
+from app.errors import RateLimited, Unauthenticated
 from resolvers.context import Services
 
 
 @dataclass
 class Session:
+    """`refusal` is the rate that the last operation exceeded."""
+
     services: Services
     verifier: Verifier
     query_token: str | None = None
     caller: Caller | None = None
+    refusal: RateLimited | None = None
 
     @property
     def authenticated(self) -> Caller:

@@ -105,7 +105,10 @@ class GraphQLView(GraphQL[Session, None]):
         try:
             caller = await self._verifier.caller(bearer(request.headers.get("authorization", "")))
             session = Session(self._services(request), self._verifier, caller=caller)
-            return await self.run(request, context=session)
+            response = await self.run(request, context=session)
+            if session.refusal is not None:
+                response.headers["Retry-After"] = str(session.refusal.retry_after_seconds)
+            return response
         except Unauthenticated as error:
             return failure(401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
         except Unavailable as error:
@@ -174,9 +177,10 @@ class GraphQLView(GraphQL[Session, None]):
 
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
         media_type = sub_response.headers["content-type"]
-        # A request that could not be executed is a 400, which only the newer media type may say.
+        # That a request could not be executed only the newer media type may say by a status.
         refused = "data" not in response_data and media_type == RESPONSE_TYPE
-        return Response(self.encode_json(response_data), 400 if refused else 200, media_type=media_type)
+        status = refusal_status(response_data["errors"]) if refused else 200
+        return Response(self.encode_json(response_data), status, media_type=media_type)
 
 
 def bounded(receive: Receive, max_bytes: int) -> Receive:
@@ -224,6 +228,12 @@ def failure(
     log.info("Refused a request", extra=logs.fields(code=code.value, status=status, **reason))
     body = {"errors": [{"message": message, "extensions": {"code": code, **(extensions or {})}}]}
     return Response(orjson.dumps(body), status, headers, media_type=RESPONSE_TYPE)
+
+
+def refusal_status(errors: list[dict[str, Any]]) -> int:
+    """The status of a request that was not executed."""
+    limited = any(error["extensions"]["code"] == ErrorCode.RATE_LIMITED for error in errors)
+    return 429 if limited else 400
 
 
 def is_json(content_type: str) -> bool:

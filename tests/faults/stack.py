@@ -38,6 +38,9 @@ class Stack:
             "JWT_SECRET": SECRET,
             "METRICS": "true",
             "PLAYGROUND": "false",
+            # One user makes all the load.
+            "MUTATIONS_PER_MINUTE": "0",
+            "COST_PER_MINUTE": "0",
         }
         self.program = Program(files, environment)
         self.replicas: list[Replica] = []
