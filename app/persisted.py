@@ -20,6 +20,10 @@ class Kept:
     text: str
     stale_at: float
 
+    @property
+    def is_stale(self) -> bool:
+        return self.stale_at < time.monotonic()
+
 
 class PersistedQueries:
     """The documents of all users, which any of them may name by hash.
@@ -39,7 +43,7 @@ class PersistedQueries:
     async def find(self, hash: str) -> str | None:
         """The document of that hash; None where it is not known, or not any more."""
         known = self._recent.get(hash)
-        if known is None or known.stale_at < time.monotonic():
+        if known is None or known.is_stale:
             known = await self._valkey.ask(lambda: self._fetch(hash), otherwise=known)
         if known is None:
             self._recent.pop(hash, None)
@@ -49,10 +53,11 @@ class PersistedQueries:
 
     async def keep(self, hash: str, text: str, user: str) -> None:
         """Keep a document for all, unless it is too long; the user is who has it counted."""
-        if len(encoded(text)) > self._max_bytes:
+        known = self._recent.get(hash)
+        if (known is not None and not known.is_stale) or len(encoded(text)) > self._max_bytes:
             return
-        if await self._valkey.ask(lambda: self._store(hash, text, user), otherwise=False):
-            self._remember(hash, self._fresh(text))
+        if kept := await self._valkey.ask(lambda: self._store(hash, text, user), otherwise=None):
+            self._remember(hash, kept)
 
     async def _fetch(self, hash: str) -> Kept | None:
         stored = await self._valkey.redis.getex(self._document(hash), px=self._ttl_ms)
@@ -66,11 +71,12 @@ class PersistedQueries:
         await self._valkey.redis.pexpire(counted, self._ttl_ms)
         return self._fresh(text.decode(errors="surrogatepass"))
 
-    async def _store(self, hash: str, text: str, user: str) -> bool:
+    async def _store(self, hash: str, text: str, user: str) -> Kept | None:
         stored = b"\n".join((user.encode(), encoded(text)))
-        if await self._valkey.redis.set(self._document(hash), stored, px=self._ttl_ms, nx=True):
-            await self._count(hash, self._documents_of(user))
-        return True
+        if not await self._valkey.redis.set(self._document(hash), stored, px=self._ttl_ms, nx=True):
+            return await self._fetch(hash)
+        await self._count(hash, self._documents_of(user))
+        return self._fresh(text)
 
     async def _count(self, hash: str, mine: str) -> None:
         async with self._valkey.redis.pipeline() as transaction:

@@ -254,8 +254,9 @@ async def test_a_user_has_the_newest_few_kept_and_costs_nobody_else_theirs(
     assert len(await stored()) == 6
 
 
+@pytest.mark.parametrize("sent", [False, True], ids=["named", "sent again"])
 async def test_a_document_lives_on_while_it_is_used(
-    settings: Settings, alice: Client, carol: Client, redis: Redis
+    settings: Settings, alice: Client, carol: Client, redis: Redis, sent: bool
 ) -> None:
     await by_post(alice, whole(VIEWER))
     document = f"{settings.redis_prefix}:document:{digest(VIEWER)}"
@@ -264,7 +265,7 @@ async def test_a_document_lives_on_while_it_is_used(
         assert 0 < await redis.ttl(key) <= settings.persisted_query_ttl_seconds
         await redis.expire(key, 60)
 
-    await by_post(carol, named(VIEWER))
+    await by_post(carol, whole(VIEWER) if sent else named(VIEWER))
 
     for key in (document, counted):
         assert await redis.ttl(key) > 60

@@ -1,15 +1,18 @@
-// Sends hashes and ids instead of documents: URL=http://… TOKEN=… node persisted.js, with GET=true by GET where it can,
-// with MANIFEST=true the documents of generated/trusted by their ids. Prints each request, and then what came of it all.
+// Sends hashes and ids instead of documents: URL=http://… TOKEN=… NAMES=hash node persisted.js. With GET=true it does so
+// by GET where it can. NAMES may also be `codegen`, for the ids in generated/trusted, or the file of an Apollo manifest.
+// Prints each request, and then what came of it all.
+import { readFile } from "node:fs/promises";
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from "@apollo/client";
 import { SetContextLink } from "@apollo/client/link/context";
 import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
+import { generatePersistedQueryIdsFromManifest } from "@apollo/persisted-query-lists";
 import type { DocumentNode } from "graphql";
 import { createClient } from "graphql-ws";
 import { WebSocket } from "ws";
 import { ExecutionsDocument } from "../generated/graphql.js";
 import { ExecutionsDocument as TrustedDocument } from "../generated/trusted/graphql.js";
 
-const { URL: url = "", TOKEN = "", GET, MANIFEST } = process.env;
+const { URL: url = "", TOKEN = "", NAMES = "", GET } = process.env;
 const Authorization = `Bearer ${TOKEN}`;
 
 /** Sends a query's hash, and its text only if the server asks for it. */
@@ -24,6 +27,11 @@ async function sha256(text: string): Promise<string> {
 const byId = new PersistedQueryLink({
   generateHash: (document) => (document as DocumentNode & { __meta__: { hash: string } }).__meta__.hash,
 });
+
+/** Sends the id that Apollo's generate-persisted-query-manifest gave an operation. */
+const byManifest = new PersistedQueryLink(
+  generatePersistedQueryIdsFromManifest({ loadManifest: async () => JSON.parse(await readFile(NAMES, "utf8")) }),
+);
 
 const request = globalThis.fetch;
 globalThis.fetch = (async (input: RequestInfo, init?: RequestInit) => {
@@ -55,12 +63,13 @@ async function overSocket(query: string): Promise<void> {
 }
 
 const authorize = new SetContextLink(() => ({ headers: { Authorization } }));
-const link = ApolloLink.from([authorize, MANIFEST ? byId : byHash, new HttpLink({ uri: url })]);
+const naming = { hash: byHash, codegen: byId }[NAMES] ?? byManifest;
+const link = ApolloLink.from([authorize, naming, new HttpLink({ uri: url })]);
 const client = new ApolloClient({ cache: new InMemoryCache(), link });
-const query = MANIFEST ? TrustedDocument : ExecutionsDocument;
+const query = NAMES === "codegen" ? TrustedDocument : ExecutionsDocument;
 for (const _ of ["first", "second"]) {
   const { data } = await client.query({ query, fetchPolicy: "network-only" });
   say({ total: data?.executions.totalCount });
 }
-if (!MANIFEST) await overSocket("query Who { viewer { id } }");
+if (NAMES === "hash") await overSocket("query Who { viewer { id } }");
 client.stop();
