@@ -12,6 +12,12 @@ MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACE_CHARACTERS = 20_000
 
 OURS = ("app", "resolvers", "schema")
+# What uvicorn makes warnings of, or errors with their traces.
+CLIENTS_MISTAKES = (
+    "Invalid HTTP request received.",
+    "Invalid UTF-8 sequence received from client.",
+    "Unsupported upgrade request.",
+)
 # They tell of every connection, or quote what is sent over it.
 TALKATIVE = ("uvicorn.error", "httpx", "httpcore", "websockets")
 
@@ -82,7 +88,8 @@ def _ids() -> dict[str, str]:
 
 
 def _calm(record: logging.LogRecord) -> bool:
-    """A frame that is not UTF-8 is its client's mistake: uvicorn would show a traceback of it."""
-    if record.exc_info and record.msg == "Invalid UTF-8 sequence received from client.":
-        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
-    return True
+    """A client's mistake is no alarm: uvicorn says it at INFO, without a trace."""
+    if record.msg not in CLIENTS_MISTAKES:
+        return True
+    record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+    return logging.root.isEnabledFor(logging.INFO)

@@ -85,7 +85,8 @@ WAYS_OUT: Mapping[ErrorCode, str] = {
     ),
     ErrorCode.UNAVAILABLE: (
         "Send it again, after `retryAfter` seconds where they are given. A start may be repeated safely with "
-        "its `idempotencyKey`; whether another mutation was done, the execution shows."
+        "its `idempotencyKey`; whether another mutation was done, the execution shows. Where no token can be "
+        "checked at present, it is a 503 over HTTP, and over WebSocket the socket is closed with 1013."
     ),
     ErrorCode.INTERNAL: "Tell whoever runs the API the `errorId`: it finds the fault in the log.",
 }

@@ -221,8 +221,10 @@ def bad_tokens(trap: str) -> dict[str, Row]:
     }
 
 
-async def posted(api: Api, token: str) -> httpx.Response:
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}".strip()}, verify=False) as http:
+async def posted(api: Api, token: str, accept: str = RESPONSE_TYPE) -> httpx.Response:
+    async with httpx.AsyncClient(
+        headers={"Authorization": f"Bearer {token}".strip(), "Accept": accept}, verify=False
+    ) as http:
         return await http.post(api.url, json={"query": VIEWER})
 
 
@@ -264,6 +266,7 @@ async def test_every_bad_token_is_refused_at_both_doors(
                 assert response.headers["www-authenticate"] == "Bearer"
                 error = {"message": message, "extensions": {"code": "UNAUTHENTICATED"}}
                 assert response.json() == {"errors": [error]}
+                assert (await posted(guarded, token[:60_000], "text/event-stream")).json() == response.json()
                 assert await closed(guarded, token[:1_000_000]) == (FORBIDDEN, message)
                 quiet_log()
         assert trap.fetches == 0
