@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CONNECTIONS: Final = 20
+CONNECTIONS: Final = 5
 REST_SECONDS: Final = 1.0
 
 

@@ -25,6 +25,7 @@ from tests import factories
 from tests.client import RESPONSE_TYPE, Client, serving
 from tests.eventually import eventually
 from tests.graphql.transports import EVERY_WAY, by_post, by_websocket
+from tests.processes.commands import PATIENCE_SECONDS, Program
 
 Quiet = Callable[[], None]
 Elapse = Callable[[float], Awaitable[None]]
@@ -35,6 +36,7 @@ CREATE = """
     }} }}
 """
 ONE = CREATE.format(name="a")
+DONE = ["CreateWorkflowSuccess"]
 VIEWER = {"query": "{ viewer { id } }"}
 
 
@@ -256,6 +258,31 @@ async def test_with_valkey_killed_everything_is_done_and_the_log_says_so(
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     rates = [(level, message) for level, message in told if "limiting rates" in message]
     assert [level for level, _ in rates] == ["WARNING", "INFO"]
+
+
+async def test_two_processes_count_together_and_go_on_alone(program: Program, valkey: Server) -> None:
+    environment = {"REDIS_URL": valkey.address, "MUTATIONS_PER_MINUTE": "4"}
+    async with (
+        program.serve(**environment) as here,
+        program.serve(**environment) as there,
+        here.api.client("alice") as alice,
+        there.api.client("alice") as elsewhere,
+    ):
+
+        async def limited() -> bool:
+            return [await kinds(each) for each in (alice, elsewhere)] == [["RateLimitedError"]] * 2
+
+        assert [await kinds(each, several("a", "b")) for each in (alice, elsewhere)] == [DONE * 2] * 2
+        assert await limited()
+        await valkey.kill()
+        for _ in range(10):
+            assert [await kinds(each) for each in (alice, elsewhere)] == [DONE] * 2
+        await valkey.start()
+        await eventually(limited, PATIENCE_SECONDS)
+
+        for replica in (here, there):
+            told = [line for line in replica.said().splitlines() if "limiting rates" in line]
+            assert ["stopped" in line for line in told] == [True, False]
 
 
 async def test_a_valkey_that_hangs_holds_nobody_up(
