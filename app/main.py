@@ -120,6 +120,7 @@ def limits(settings: Settings) -> Limits:
     return Limits(
         characters=settings.max_document_characters,
         tokens=settings.max_tokens,
+        operations=settings.max_document_operations,
         fragments=settings.max_fragments,
         selections=settings.max_selections,
         depth=settings.max_depth,

@@ -131,6 +131,7 @@ class Settings(BaseSettings):
 
     max_document_characters: Count = Field(100_000, description="of a document, comments and blanks too")
     max_tokens: Count = Field(2_000, description="words, signs and values of a document")
+    max_document_operations: Count = Field(50, description="of a document, of which one is executed")
     max_fragments: Count = Field(50, description="that a document defines")
     max_selections: Count = Field(1_000, description="fields and spreads that a document writes down")
     max_depth: Count = Field(10, description="levels of fields, those of introspection apart")

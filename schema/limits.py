@@ -29,6 +29,7 @@ class Limits:
 
     characters: int = 100_000
     tokens: int = 2_000
+    operations: int = 50
     fragments: int = 50
     selections: int = 1_000
     depth: int = 10
@@ -134,9 +135,13 @@ def excess(document: DocumentNode, limits: Limits) -> GraphQLError | None:
 
 
 def _excesses(document: DocumentNode, limits: Limits) -> Iterator[GraphQLError]:
-    defined = sum(isinstance(each, FragmentDefinitionNode) for each in document.definitions)
-    if defined > limits.fragments:
-        yield too_complex("fragments", "fragments", limits.fragments, defined, document.definitions[-1])
+    last = document.definitions[-1]
+    for kind, what, most in (
+        (OperationDefinitionNode, "operations", limits.operations),
+        (FragmentDefinitionNode, "fragments", limits.fragments),
+    ):
+        if (found := sum(isinstance(each, kind) for each in document.definitions)) > most:
+            yield too_complex(what, what, most, found, last)
     selections = sum(map(_selections, document.definitions))
     if selections > limits.selections:
         first = document.definitions[0]

@@ -133,6 +133,16 @@ def chained() -> Iterator[tuple[str, str]]:
                 + chain("id status version createdAt ...F{n} rerunOf{id}", "id", links, "Execution")
             ),
         )
+        for most in (50, 100):
+            yield (
+                f"{most} subscriptions over {links} fragments",
+                filled(
+                    "",
+                    "subscription S{n}{...F0}",
+                    chain("...F{n}", "executionFeed{id}", links, "Subscription"),
+                    most=most,
+                ),
+            )
         yield f"{links} fragments in a circle", "{viewer{...F0}}" + chain("...F{n}", "...F0", links)
         every = " ".join(f"...F{n}" for n in range(min(links, 30) + 1))
         yield (
@@ -184,6 +194,17 @@ def deep() -> Iterator[tuple[str, str]]:
             f"{levels} levels of ofType",
             "{__schema{types" + nested("{ofType", "{name}", "}", levels) + "}}",
         )
+    for width in (20, 90):
+        several = "rerunOf{id}" * width
+        yield (
+            f"{width} fields in each of two fragments",
+            (
+                f"{{executions{{nodes{{...A ...B}}}}}}fragment A on Execution{{{several}}}"
+                f"fragment B on Execution{{{several}}}"
+            ),
+        )
+        call = "history(types:[ACTIVITY_FAILED ACTIVITY_STARTED]){totalCount}" * width
+        yield f"{width} fields with arguments", f"{{executions{{nodes{{{call}}}}}}}"
     for width in (10, 30):
         level = "id " * width
         tree = level

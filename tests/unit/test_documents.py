@@ -112,6 +112,7 @@ SPREAD = (
             ("directives", 1),
         ),
         (hostile.filled("{viewer{id}}", "fragment F{n} on Viewer{id}", most=51), Limits(), ("fragments", 50)),
+        (hostile.filled("", "query Q{n}{viewer{id}}", most=51), Limits(), ("operations", 50)),
         (hostile.filled("{viewer{", "id ", "}}", most=1_000), Limits(), ("selections", 1_000)),
         (
             "{ __schema { types { fields { name } } } }",
