@@ -57,14 +57,23 @@ class Greeting:
 
 @dataclass
 class Delivered:
-    """What arrived after how many seconds, of how many that were expected, and when the last one did."""
+    """What arrived after how many seconds, of how many that were expected; what comes twice counts once."""
 
     expected: int
     lags_seconds: list[float] = field(default_factory=list)
+    _seen: set[tuple[int, bytes]] = field(default_factory=set)
 
     @property
     def missed(self) -> int:
         return self.expected - len(self.lags_seconds)
+
+    def note(self, client: int, frame: bytes) -> None:
+        """Count what a client got."""
+        now, place = time.monotonic_ns(), frame.index(b"@") + 1
+        published = frame[place : place + STAMP_DIGITS]
+        if (client, published) not in self._seen:
+            self._seen.add((client, published))
+            self.lags_seconds.append((now - int(published)) / NANOSECONDS)
 
 
 class Member:
@@ -155,8 +164,8 @@ class Crowd:
         deadline = time.monotonic() + seconds
         while pause or (len(delivered.lags_seconds) < expected and time.monotonic() < deadline):
             for file, _ in self._poll.poll(0.001 * (pause or 10), BUFFER_BYTES):
-                for text in self._read(file):
-                    delivered.lags_seconds.append(_lag(text))
+                for frame in self._read(file):
+                    delivered.note(file, frame)
             if pause and (pause := publish()):
                 deadline = time.monotonic() + seconds
         return delivered
@@ -220,11 +229,6 @@ def crowded(port: int, greetings: Sequence[Greeting]) -> Iterator[Crowd]:
 def stamp() -> str:
     """What an event carries for its lag to be known."""
     return f"@{time.monotonic_ns():0{STAMP_DIGITS}}"
-
-
-def _lag(text: bytes) -> float:
-    place = text.index(b"@") + 1
-    return (time.monotonic_ns() - int(text[place : place + STAMP_DIGITS])) / NANOSECONDS
 
 
 def _frame(kind: int, payload: bytes) -> bytes:

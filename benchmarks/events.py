@@ -8,7 +8,8 @@ from app.records import Delivery, EventRecord, ExecutionRecord, encode
 from app.tables import EventType, ExecutionStatus
 from benchmarks.crowd import Publisher, stamp
 
-POSITION, STAMP = 777_777_777, "@stamp"
+# Of one execution's events, the place in the feed and the version grow together.
+PLACE, STAMP = 777_777_777, "@stamp"
 
 
 class Feeds:
@@ -23,7 +24,7 @@ class Feeds:
     def publish(self, owner: str) -> None:
         """One more event."""
         position = self._positions[owner] = self._positions.get(owner, 0) + 1
-        text = self._template.replace(str(POSITION), str(position)).replace(STAMP, stamp())
+        text = self._template.replace(str(PLACE), str(position)).replace(STAMP, stamp())
         self._publisher.publish(f"{self._prefix}:{doorbells.feed(owner)}", text)
 
     def restart(self) -> None:
@@ -35,9 +36,9 @@ def _delivery() -> Delivery:
     now, execution = datetime.now(UTC), uuid4()
     event = EventRecord(
         owner_id="somebody",
-        position=POSITION,
+        position=PLACE,
         execution_id=execution,
-        version=3,
+        version=PLACE,
         type=EventType.ACTIVITY_COMPLETED,
         status=ExecutionStatus.RUNNING,
         message=STAMP,
@@ -53,7 +54,7 @@ def _delivery() -> Delivery:
             owner_id="somebody",
             workflow_id=uuid4(),
             status=ExecutionStatus.RUNNING,
-            version=3,
+            version=PLACE,
             failure=None,
             labels={"env": "test"},
             rerun_of=None,

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import delivery
 from benchmarks.contestants import FRAMES, Stage
-from benchmarks.crowd import Greeting, Publisher, Silence, crowded
+from benchmarks.crowd import Delivered, Greeting, Publisher, Silence, crowded, stamp
 from benchmarks.events import Feeds
 
 CLIENTS = 20
@@ -50,3 +50,13 @@ async def test_a_server_that_refuses_is_told_of(stage: Stage) -> None:
     async with FRAMES.served(stage) as process:
         with pytest.raises(Silence, match="200 OK"), crowded(process.port, [Greeting("/health")]):
             pass
+
+
+def test_what_comes_twice_counts_once() -> None:
+    delivered = Delivered(2)
+    first, second = (f'{{"message":"{stamp()}"}}'.encode() for _ in range(2))
+
+    for client, frame in ((1, first), (1, first), (2, first), (1, second)):
+        delivered.note(client, frame)
+
+    assert len(delivered.lags_seconds) == 3
