@@ -131,6 +131,9 @@ class Reader:
         if errors and isinstance(errors[-1], ValidationAbortedError) and len(errors) <= most:
             what = "comparisons of its fields and fragments"
             return [too_complex("comparisons", what, MAX_COMPARISONS, node=node.definitions[0])]
+        for error in errors if hidden else ():
+            # One rule suggests in any case.
+            error.message = error.message.partition(" Did you mean")[0]
         return errors
 
     def _remember(self, text: str, document: Document) -> None:

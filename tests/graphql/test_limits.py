@@ -1,5 +1,6 @@
 """What is too much: refused before it is executed, or given up when it takes too long."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -83,6 +84,26 @@ async def test_an_operation_beyond_a_limit_is_refused(
     assert error["extensions"] == {"code": "QUERY_TOO_COMPLEX", "limit": limit, "max": most}
     assert f"{most:,} are the most" in error["message"]
     assert statements == []
+
+
+@pytest.mark.parametrize(
+    ("query", "on", "last", "found"),
+    [
+        ("{ executions { ...F0 } }", "ExecutionConnection", "__typename", "ExecutionConnection"),
+        ("mutation { archiveWorkflow(id: 1) { ...F0 } }", "NotFoundError", "code", "NOT_FOUND"),
+    ],
+    ids=["query", "mutation"],
+)
+async def test_fragments_that_double_are_executed_in_time(
+    alice: Client, query: str, on: str, last: str, found: str
+) -> None:
+    fragments = "".join(f"fragment F{n} on {on} {{ ...F{n + 1} ...F{n + 1} }}" for n in range(40))
+
+    async with asyncio.timeout(10):
+        data = await alice.data(f"{query} {fragments} fragment F40 on {on} {{ {last} }}")
+
+    (answer,) = data.values()
+    assert answer == {last: found}
 
 
 async def test_the_limits_are_settings(settings: Settings) -> None:

@@ -180,6 +180,7 @@ def test_introspection_can_be_switched_off(text: str) -> None:
 WRONG_NAMES = [
     "{ viewr { id } }",
     "{ viewer { scope } }",
+    "{ viewer }",
     "{ viewer { ... on Viewr { id } } }",
     "{ executions(frist: 1) { totalCount } }",
     "{ executions(filter: {stauts: []}) { totalCount } }",
