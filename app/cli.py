@@ -5,14 +5,12 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-import uvicorn
 import uvloop
 
 from app import auth, dev, logs, main, migrate, settings, temporal, worker
@@ -20,6 +18,7 @@ from app.dev import DevError
 from app.drain import Drain
 from app.errors import Unauthenticated, Unavailable
 from app.migrate import MigrationError
+from app.server import Server, configuration
 from app.servers import ServerError
 from app.settings import MINIMUM_SECRET_BYTES, InvalidSettings
 from app.worker import WorkerError
@@ -38,24 +37,6 @@ _MENDABLE = (
     Unauthenticated,
     Unavailable,
 )
-
-
-class Server(uvicorn.Server):
-    """Ends with code 0 when it is told to end: uvicorn's own would raise the signal again after draining."""
-
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
-        super().__init__(config)
-        self._drain = drain
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._drain.start()
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
-        yield
 
 
 def run() -> None:
@@ -126,24 +107,7 @@ def _serve(_: argparse.Namespace) -> None:
     # What is there by now stays; to look at it again in each full collection would hold all up for 100 ms.
     gc.collect()
     gc.freeze()
-    config = uvicorn.Config(
-        drain,
-        host=found.host,
-        port=found.port,
-        loop="uvloop",
-        http="httptools",
-        ws_max_size=found.max_frame_bytes,
-        # The pong waits behind what a slow reader has still to read, and 1011 would be fatal to its client.
-        ws_ping_timeout=found.socket_silence_seconds,
-        # Its windows cost each socket more memory than all the rest, and small frames gain little.
-        ws_per_message_deflate=False,
-        # Its access log would show the `?token=` of old clients.
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=int(found.shutdown_timeout_seconds),
-    )
-    Server(config, drain).run()
+    Server(configuration(drain, found), drain).run()
 
 
 def _track(_: argparse.Namespace) -> None:

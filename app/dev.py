@@ -94,6 +94,8 @@ def _environment(data: Path, addresses: Servers) -> tuple[dict[str, str], Stack]
     port = int(os.environ.get("PORT") or servers.free_port(USUAL_PORT))
     environment = {
         "LOG_FORMAT": "text",
+        # The page holds a token, which no other site may read under a name of its own.
+        "ALLOWED_HOSTS": f"{HOST},localhost",
         **os.environ,
         "DATABASE_URL": addresses.database_url,
         "REDIS_URL": addresses.redis_url,

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
-from app import doorbells, playground
+from app import browsers, doorbells, playground
 from app.auth import Keys, SharedSecret, Verifier
 from app.bus import Bus
 from app.codec import RemoteCodec
@@ -101,12 +101,18 @@ def create_app(settings: Settings) -> Starlette:
                 await stack.enter_async_context(keys)
             yield {"services": await stack.enter_async_context(services(settings))}
 
-    return Starlette(
+    app = Starlette(
         routes=_routes(settings, keys),
-        middleware=[Middleware(RequestIds)],
+        middleware=[
+            Middleware(RequestIds),
+            *browsers.middleware(settings.cors_origins, settings.allowed_hosts),
+        ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused},
     )
+    # A redirect would be to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def track(settings: Settings) -> None:
@@ -241,9 +247,17 @@ def _view(settings: Settings, keys: Keys) -> GraphQLView:
     shown = None if token is None else token.get_secret_value()
     page = playground.page(PATH, shown) if settings.playground else None
     options = Options(
-        settings.connection_init_timeout_seconds,
-        settings.max_operations_per_socket,
-        settings.max_body_bytes,
+        connection_init_timeout_seconds=settings.connection_init_timeout_seconds,
+        max_operations_per_socket=settings.max_operations_per_socket,
+        max_body_bytes=settings.max_body_bytes,
+        max_sockets=settings.max_sockets,
+        max_sockets_per_user=settings.max_sockets_per_user,
+        max_uninitialised_sockets=settings.max_uninitialised_sockets,
+        max_streams_per_user=settings.max_streams_per_user,
+        socket_idle_seconds=settings.socket_idle_seconds,
+        socket_lifetime_seconds=settings.socket_lifetime_seconds,
+        stream_heartbeat_seconds=settings.stream_heartbeat_seconds,
+        origins=settings.cors_origins,
     )
     return GraphQLView(_schema(settings), _services, verifier, page, options)
 
@@ -281,4 +295,4 @@ async def _metrics(request: Request) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return failure(error.status_code, error.detail, ErrorCode.INVALID_INPUT)
+    return failure(error.status_code, error.detail, ErrorCode.INVALID_INPUT, dict(error.headers or {}))

@@ -40,6 +40,16 @@ def _words(given: object) -> object:
     return tuple(re.findall(r"[^\s,]+", given)) if isinstance(given, str) else given
 
 
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins as browsers write them, or the one word `*`."""
+    for origin in origins:
+        scheme, separator, host = origin.partition("://")
+        named = scheme in ("http", "https") and host == host.lower() and not set(host) & set("/?#@ ")
+        if origin != "*" and not (separator and host and named):
+            raise PydanticCustomError("origin", "is not a list of origins like https://app.example.com")
+    return origins
+
+
 # What Python can add to a date: thirty years.
 Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
@@ -47,6 +57,7 @@ PostgresUrl = Annotated[str, _address("postgresql", "postgresql+asyncpg", "postg
 RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
 WebUrl = Annotated[str, _address("https", "http", with_host=True)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Origins = Annotated[Words, AfterValidator(_origins)]
 
 MINIMUM_SECRET_BYTES = 32
 
@@ -108,9 +119,6 @@ class Settings(BaseSettings):
     max_frame_bytes: Count = 1_048_576
     connection_init_timeout_seconds: Seconds = 5.0
     max_operations_per_socket: Count = 50
-    socket_silence_seconds: Seconds = Field(
-        120.0, description="after which a WebSocket is closed that answers no ping: its reader may be slow"
-    )
     shutdown_timeout_seconds: Seconds = 5.0
 
     redis_wait_seconds: Seconds = Field(
@@ -145,6 +153,39 @@ class Settings(BaseSettings):
     max_json_depth: Count = Field(64, description="levels of a JSON value that a request carries")
     request_timeout_seconds: Seconds = Field(30.0, description="after which a query or mutation is given up")
     introspection: bool = Field(True, description="answer __schema and __type; suggest names for wrong ones")
+
+    max_connections: Count = Field(
+        8_000, description="above which the one that waits longest for its client makes room for a new one"
+    )
+    head_timeout_seconds: Seconds = Field(10.0, description="for a request's first line and headers")
+    body_timeout_seconds: Seconds = 30.0
+    keep_alive_seconds: Seconds = Field(
+        75.0,
+        description="after which an idle connection is closed; longer than a proxy in front keeps its own",
+    )
+    max_head_bytes: Count = 65_536
+    max_headers: Count = 100
+    socket_silence_seconds: Seconds = Field(
+        120.0, description="after which a client is cut off that reads nothing, or answers no ping"
+    )
+    socket_ping_seconds: Seconds = Field(20.0, description="between the pings to a WebSocket")
+    socket_idle_seconds: Seconds = Field(
+        3_600.0, description="after which a WebSocket without operations is closed"
+    )
+    socket_lifetime_seconds: Seconds = Field(
+        86_400.0, description="after which a WebSocket is closed, for its client to come back on another"
+    )
+    max_sockets: Count = Field(5_000, description="WebSockets of one replica")
+    max_sockets_per_user: Count = Field(10, description="on one replica")
+    max_uninitialised_sockets: Count = Field(
+        500, description="above which the oldest WebSocket without connection_init makes room for a new one"
+    )
+    max_streams_per_user: Count = Field(50, description="over SSE and multipart, on one replica")
+    stream_heartbeat_seconds: Seconds = Field(10.0, description="between the signs of life in a stream")
+    cors_origins: Origins = Field(
+        (), description="whose pages may use the API in browsers: https://app.example.com, comma-separated"
+    )
+    allowed_hosts: Words = Field((), description="answered to, without ports, comma-separated; none: to any")
 
     hub_ring_events: Count = Field(1_000, description="recent events kept for each watched owner")
     hub_page_events: Count = Field(200, description="events read from Postgres at once")

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -23,19 +24,60 @@ from app.errors import Unauthenticated, Unavailable
 from schema import Schema
 from schema.errors import present
 from schema.named import Asked, misshapen
+from schema.occupancy import Full, Sockets
 from schema.requests import too_deep
 from schema.session import Session
+from schema.streams import EXPIRED
 
+NORMAL_CLOSURE = 1000
+SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
-FORBIDDEN = 4403
 INVALID_MESSAGE = 4400
+FORBIDDEN = 4403
+INITIALISATION_TIMEOUT = 4408
 TOO_MANY_INITIALISATIONS = 4429
 
 
-class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
-    """Authenticates in connection_init, ends with the token, keeps one operation's mistakes from the rest."""
+@dataclass(frozen=True)
+class Bounds:
+    """How long a socket lives: without operations, and at all."""
 
-    _expiry: asyncio.Task[None] | None = None
+    idle_seconds: float
+    lifetime_seconds: float
+
+
+class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
+    """Authenticates in connection_init, ends with the token, keeps one operation's mistakes from the rest.
+
+    The codes with which it closes say to clients of the library graphql-ws whether to come back: they do
+    after 1012, 1013, 4403 and 4408, after 1000 once they have an operation, and after the others never.
+    """
+
+    def __init__(self, sockets: "Sockets[SocketHandler]", bounds: Bounds, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self._sockets = sockets
+        self._bounds = bounds
+        self._life: asyncio.TimerHandle | None = None
+        self._rest: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def handle(self) -> None:
+        try:
+            oldest = self._sockets.enter(self)
+        except Full:
+            await self.websocket.close(TRY_AGAIN_LATER, "There are too many sockets")
+            return
+        if oldest is not None:
+            oldest.leave(INITIALISATION_TIMEOUT, "Connection initialisation timeout")
+        try:
+            await super().handle()
+        finally:
+            self._sockets.leave(self)
+
+    def leave(self, code: int, reason: str) -> None:
+        """Close, in a task of its own."""
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self.websocket.close(code, reason))
 
     async def handle_message(self, message: Message) -> None:
         if problem := _problem(message):
@@ -58,33 +100,70 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
             await self.websocket.close(FORBIDDEN, error.message)
         except Unavailable as error:
             await self.websocket.close(TRY_AGAIN_LATER, error.message)
+        except Full:
+            await self.websocket.close(TRY_AGAIN_LATER, "You have too many sockets: close one")
+
+    async def _accept(self, caller: Caller) -> None:
+        self._sockets.admit(self, caller.subject)
+        self.context.caller = caller
+        self._live_until(caller.expires_at)
+        self._rest_from_now()
+        await self.send_message({"type": "connection_ack"})
+        self.connection_acknowledged = True
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        """Start an operation, unless what it carries is nested too deeply: its error, not the socket's."""
-        levels = cast("Schema", self.schema).limits.json_depth
-        known = message["id"] in self.operations
-        if self.connection_acknowledged and not known and too_deep(message["payload"], levels):
-            error = present(GraphQLError(f"A value is nested deeper than {levels} levels."))
-            await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
+        """Start an operation, unless it is one too many or too deeply nested: its error, not the socket's."""
+        problem = self._operation_problem(message)
+        if problem and self.connection_acknowledged and message["id"] not in self.operations:
+            await self._refuse(message["id"], problem)
         else:
             message["payload"]["query"] = Asked.of(message["payload"])
             await super().handle_subscribe(message)
 
-    async def _accept(self, caller: Caller) -> None:
-        self.context.caller = caller
-        self._expiry = asyncio.create_task(self._close_at(caller.expires_at))
-        await self.send_message({"type": "connection_ack"})
-        self.connection_acknowledged = True
+    def _operation_problem(self, message: SubscribeMessage) -> str | None:
+        levels = cast("Schema", self.schema).limits.json_depth
+        if too_deep(message["payload"], levels):
+            return f"A value is nested deeper than {levels} levels."
+        if len(self.operations) >= (self.max_subscriptions_per_connection or 0):
+            return "Too many operations run on this socket: complete one."
+        return None
 
     async def run_operation(self, operation: Operation[Session, None]) -> None:
         # A client's ids are unique only within its socket; the request's id is beside it in each line.
         logs.operation_id.set(logs.identifier(operation.id) or uuid.uuid4().hex)
-        await super().run_operation(operation)
+        self._stop_resting()
+        try:
+            await super().run_operation(operation)
+        finally:
+            if not self.operations and self.connection_acknowledged:
+                self._rest_from_now()
 
     async def shutdown(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._stop_resting()
+        if self._life is not None:
+            self._life.cancel()
+        self.connection_acknowledged = False
         await super().shutdown()
+
+    def _live_until(self, expiry: datetime) -> None:
+        left = (expiry - datetime.now(UTC)).total_seconds()
+        if left < self._bounds.lifetime_seconds:
+            self._life = self._leave_after(left, FORBIDDEN, EXPIRED)
+        else:
+            self._life = self._leave_after(
+                self._bounds.lifetime_seconds, SERVICE_RESTART, "The socket is old: open another"
+            )
+
+    def _rest_from_now(self) -> None:
+        self._stop_resting()
+        self._rest = self._leave_after(self._bounds.idle_seconds, NORMAL_CLOSURE, "The socket is not used")
+
+    def _stop_resting(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+
+    def _leave_after(self, seconds: float, code: int, reason: str) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self.leave, code, reason)
 
     async def handle_task_exception(self, error: Exception) -> None:
         """Log what an operation died of, unless its client has just gone."""
@@ -100,9 +179,9 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
             raise Unauthenticated("Send {'Authorization': 'Bearer <token>'} as the connection_init payload.")
         return await self.context.verifier.caller(bearer(header))
 
-    async def _close_at(self, moment: datetime) -> None:
-        await asyncio.sleep((moment - datetime.now(UTC)).total_seconds())
-        await self.websocket.close(FORBIDDEN, "The token has expired: get a new one.")
+    async def _refuse(self, id: str, message: str) -> None:
+        error = present(GraphQLError(message))
+        await self.send_message({"id": id, "type": "error", "payload": [error.formatted]})
 
     @staticmethod
     def _get_pre_execution_close_reason(error: Any) -> str | None:

@@ -1,9 +1,12 @@
 """GraphQL over HTTP: queries, mutations, and subscriptions over SSE and multipart."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property, partial
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -17,13 +20,16 @@ from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
 from strawberry.http.exceptions import WebSocketDisconnected
+from strawberry.http.streaming import HTTPStreamTransport, MultipartSubscriptionTransport, SSETransport
+from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import (
     GRAPHQL_SSE_PROTOCOL,
     GRAPHQL_TRANSPORT_WS_PROTOCOL,
     MULTIPART_SUBSCRIPTION_PROTOCOL,
 )
-from strawberry.types import ExecutionResult
+from strawberry.types import ExecutionResult, SubscriptionExecutionResult
 from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
 
 from app import logs
 from app.auth import Verifier, bearer
@@ -31,14 +37,26 @@ from app.errors import ErrorCode, Unauthenticated, Unavailable
 from resolvers.context import Services
 from schema import Schema
 from schema.named import Asked, misshapen
+from schema.negotiation import (
+    GRAPHQL_JSON,
+    METHODS,
+    Refused,
+    check_body,
+    check_method,
+    json_type,
+    not_acceptable,
+)
+from schema.occupancy import Full, Places, Sockets
 from schema.requests import decoded, too_deep
 from schema.session import Session
 from schema.shared import text
-from schema.socket import SocketHandler
+from schema.socket import Bounds, SocketHandler
+from schema.streams import until
 
 log = logging.getLogger(__name__)
 
-RESPONSE_TYPE = "application/graphql-response+json"
+RETRY_SECONDS = 10
+MAX_CLOSE_REASON_BYTES = 123
 PROTOCOLS = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL, MULTIPART_SUBSCRIPTION_PROTOCOL)
 
 
@@ -49,10 +67,18 @@ class Options:
     connection_init_timeout_seconds: float
     max_operations_per_socket: int
     max_body_bytes: int
+    max_sockets: int
+    max_sockets_per_user: int
+    max_uninitialised_sockets: int
+    max_streams_per_user: int
+    socket_idle_seconds: float
+    socket_lifetime_seconds: float
+    stream_heartbeat_seconds: float
+    origins: tuple[str, ...]
 
 
 class TextFrames(ASGIWebSocketAdapter):
-    """Sends JSON as text frames: clients cannot parse binary ones."""
+    """Sends JSON as text frames, since clients cannot parse binary ones, and closes once at most."""
 
     async def send_json(self, message: Any) -> None:
         try:
@@ -60,12 +86,16 @@ class TextFrames(ASGIWebSocketAdapter):
         except (WebSocketDisconnect, AlreadyClosed) as error:
             raise WebSocketDisconnected from error
 
+    async def close(self, code: int, reason: str) -> None:
+        fitting = reason.encode()[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
+        with suppress(WebSocketDisconnect, AlreadyClosed):
+            await self.ws.close(code, fitting)
+
 
 class GraphQLView(GraphQL[Session, None]):
     """The endpoint for HTTP and WebSocket; `page` is what a browser's GET gets, None for nothing."""
 
     websocket_adapter_class = TextFrames
-    graphql_transport_ws_handler_class = SocketHandler
 
     def __init__(
         self,
@@ -81,8 +111,17 @@ class GraphQLView(GraphQL[Session, None]):
             subscription_protocols=PROTOCOLS,
             connection_init_wait_timeout=timedelta(seconds=options.connection_init_timeout_seconds),
             max_subscriptions_per_connection=options.max_operations_per_socket,
+            allowed_origins=options.origins,
         )
-        self._max_body_bytes = options.max_body_bytes
+        sockets = Sockets[SocketHandler](
+            options.max_sockets, options.max_sockets_per_user, options.max_uninitialised_sockets
+        )
+        bounds = Bounds(options.socket_idle_seconds, options.socket_lifetime_seconds)
+        self.graphql_transport_ws_handler_class = partial(  # type: ignore[assignment]  # strawberry only calls it
+            SocketHandler, sockets, bounds
+        )
+        self._options = options
+        self._streams = Places(options.max_streams_per_user)
         self._max_json_depth = schema.limits.json_depth
         self._verifier = verifier
         self._services = services
@@ -90,8 +129,10 @@ class GraphQLView(GraphQL[Session, None]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
-            await response(scope, receive, send)
+            with ExitStack() as places:
+                request = Request(scope, bounded(receive, self._options.max_body_bytes))
+                response = await self._respond(request, places)
+                await response(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -99,37 +140,50 @@ class GraphQLView(GraphQL[Session, None]):
         """The session of a WebSocket, which authenticates in connection_init."""
         return Session(self._services(request), self._verifier, request.query_params.get("token"))
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, places: ExitStack) -> Response:
         if self._page is not None and wants_page(request):
             return self._page()
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": METHODS})
         try:
-            caller = await self._verifier.caller(bearer(request.headers.get("authorization", "")))
-            session = Session(self._services(request), self._verifier, caller=caller)
-            response = await self.run(request, context=session)
-            if session.refusal is not None:
-                response.headers["Retry-After"] = str(session.refusal.retry_after_seconds)
-            return response
-        except Unauthenticated as error:
-            return failure(401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
-        except Unavailable as error:
-            seconds = error.retry_after_seconds or 1
-            return failure(
-                503, error.message, error.code, {"Retry-After": str(seconds)}, {"retryAfter": seconds}
-            )
-        except HTTPException as error:
-            return failure(error.status_code, error.reason, ErrorCode.INVALID_INPUT)
-        except ClientDisconnect:
-            return failure(400, "The request was cut off.", ErrorCode.INVALID_INPUT)
+            return await self._answer(request, places)
+        except (Unauthenticated, Unavailable, Refused, HTTPException, ClientDisconnect) as error:
+            return _refusal(error)
+
+    async def _answer(self, request: Request, places: ExitStack) -> Response:
+        check_method(request.method)
+        caller = await self._verifier.caller(bearer(request.headers.get("authorization", "")))
+        if self._get_stream_transport_from_headers(request.headers) is not None:
+            places.enter_context(self._place(caller.subject))
+        session = Session(self._services(request), self._verifier, caller=caller)
+        response = await self.run(request, context=session)
+        if session.refusal is not None:
+            response.headers["Retry-After"] = str(session.refusal.retry_after_seconds)
+        return response
+
+    @contextmanager
+    def _place(self, user: str) -> Iterator[None]:
+        """One of the user's places for streams; raises Refused (429) where there is none."""
+        try:
+            self._streams.take(user)
+        except Full:
+            message = f"You have {self._options.max_streams_per_user} streams open: close one."
+            retry = {"Retry-After": str(RETRY_SECONDS)}
+            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, message, retry, ErrorCode.RATE_LIMITED) from None
+        try:
+            yield
+        finally:
+            self._streams.leave(user)
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         """The one operation of a request; raises HTTPException for anything else."""
         transport = self._get_stream_transport_from_headers(request.headers)
         if request.method == "GET":
             data = self.parse_query_params(request.query_params)
-        elif is_json(request.content_type or ""):
-            data = self.parse_json(await request.get_body())
         else:
-            raise HTTPException(415, "Send the content type application/json.")
+            check_body(request.content_type or "", request.headers.get("content-encoding", ""))
+            check_length(request.headers.get("content-length", ""), self._options.max_body_bytes)
+            data = self.parse_json(await request.get_body())
         if problem := misshapen(data):
             raise HTTPException(400, problem)
         if too_deep(data, self._max_json_depth):
@@ -146,6 +200,35 @@ class GraphQLView(GraphQL[Session, None]):
         """Never: what is left of them here is no page's."""
         return False
 
+    async def execute_operation(self, *_: Any, **given: Any) -> Any:
+        """One result, or a stream that ends with the token; a mutation by GET raises Refused (405)."""
+        try:
+            result = await self._execute(**given)
+        except HTTPException as error:
+            if _refused_type(error) is OperationType.MUTATION and given["request"].method == "GET":
+                raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, error.reason, {"Allow": "POST"}) from error
+            raise
+        if isinstance(result, SubscriptionExecutionResult):
+            return until(result, given["context"].authenticated.expires_at)
+        return result
+
+    async def _execute(self, **given: Any) -> Any:
+        """Where JSON and SSE are both accepted, only a subscription makes a stream."""
+        if given["request_data"].protocol == "sse" and json_type(given["request"].headers["accept"]):
+            try:
+                return await self.execute_single(**given)
+            except HTTPException as error:
+                if _refused_type(error) is not OperationType.SUBSCRIPTION:
+                    raise
+        return await super().execute_operation(**given)
+
+    @cached_property
+    def _stream_transport_map(self) -> dict[str, HTTPStreamTransport]:
+        seconds = self._options.stream_heartbeat_seconds
+        sse, multipart = SSETransport(seconds), MultipartSubscriptionTransport()
+        multipart.heartbeat_interval = seconds
+        return {sse.protocol: sse, multipart.protocol: multipart}
+
     def decode_json(self, data: str | bytes) -> object:
         return decoded(data)
 
@@ -154,7 +237,7 @@ class GraphQLView(GraphQL[Session, None]):
 
     async def get_sub_response(self, request: Request | WebSocket) -> Response:
         sub_response = await super().get_sub_response(request)
-        sub_response.headers["content-type"] = negotiated(request)
+        sub_response.headers["content-type"] = self._media_type(request)
         return sub_response
 
     async def create_streaming_response(
@@ -175,10 +258,17 @@ class GraphQLView(GraphQL[Session, None]):
             del response["data"]
         return response
 
+    def _media_type(self, request: HTTPConnection) -> str:
+        """That of JSON responses; raises Refused (406) where neither they nor a stream are accepted."""
+        chosen = json_type(request.headers.get("accept", ""))
+        if chosen is None and self._get_stream_transport_from_headers(request.headers) is None:
+            raise not_acceptable()
+        return chosen or GRAPHQL_JSON
+
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
         media_type = sub_response.headers["content-type"]
         # That a request could not be executed only the newer media type may say by a status.
-        refused = "data" not in response_data and media_type == RESPONSE_TYPE
+        refused = "data" not in response_data and media_type == GRAPHQL_JSON
         status = refusal_status(response_data["errors"]) if refused else 200
         return Response(self.encode_json(response_data), status, media_type=media_type)
 
@@ -192,7 +282,7 @@ def bounded(receive: Receive, max_bytes: int) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise HTTPException(413, f"A request may have {max_bytes:,} bytes at most.")
+            raise _too_large(max_bytes)
         return message
 
     return receive_bounded
@@ -201,15 +291,43 @@ def bounded(receive: Receive, max_bytes: int) -> Receive:
 def wants_page(request: Request) -> bool:
     """Whether this is a browser's GET for a page, not an operation."""
     return (
-        request.method == "GET"
+        request.method in ("GET", "HEAD")
         and "text/html" in request.headers.get("accept", "")
         and not {"query", "documentId", "extensions"} & request.query_params.keys()
     )
 
 
-def negotiated(request: HTTPConnection) -> str:
-    """The media type of the response: the newer one for those who name it, JSON for the rest."""
-    return RESPONSE_TYPE if RESPONSE_TYPE in request.headers.get("accept", "") else "application/json"
+def _refused_type(error: HTTPException) -> OperationType | None:
+    """The type of the operation that strawberry refused, if that is why."""
+    cause = error.__cause__
+    return cause.operation_type if isinstance(cause, InvalidOperationTypeError) else None
+
+
+def check_length(content_length: str, max_bytes: int) -> None:
+    """Raise HTTPException (413) for a body that says itself that it is too large."""
+    if content_length.isdigit() and int(content_length) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> HTTPException:
+    return HTTPException(413, f"A request may have {max_bytes:,} bytes at most.")
+
+
+def _refusal(error: Exception) -> Response:
+    """What a request that is not taken is answered."""
+    match error:
+        case Unauthenticated():
+            return failure(401, error.message, error.code, {"WWW-Authenticate": "Bearer"})
+        case Unavailable():
+            seconds = error.retry_after_seconds or 1
+            retry = {"Retry-After": str(seconds)}
+            return failure(503, error.message, error.code, retry, {"retryAfter": seconds})
+        case Refused():
+            return failure(error.status, error.message, error.code, error.headers)
+        case HTTPException():
+            return failure(error.status_code, error.reason, ErrorCode.INVALID_INPUT)
+        case _:
+            return failure(400, "The request was cut off.", ErrorCode.INVALID_INPUT)
 
 
 def failure(
@@ -225,16 +343,12 @@ def failure(
     """
     # Other messages may quote what the client sent.
     reason = {"reason": message} if code in (ErrorCode.UNAUTHENTICATED, ErrorCode.UNAVAILABLE) else {}
-    log.info("Refused a request", extra=logs.fields(code=code.value, status=status, **reason))
+    log.info("Refused a request", extra=logs.fields(code=code.value, status=int(status), **reason))
     body = {"errors": [{"message": message, "extensions": {"code": code, **(extensions or {})}}]}
-    return Response(orjson.dumps(body), status, headers, media_type=RESPONSE_TYPE)
+    return Response(orjson.dumps(body), status, headers, media_type=GRAPHQL_JSON)
 
 
 def refusal_status(errors: list[dict[str, Any]]) -> int:
     """The status of a request that was not executed."""
     limited = any(error["extensions"]["code"] == ErrorCode.RATE_LIMITED for error in errors)
     return 429 if limited else 400
-
-
-def is_json(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == "application/json"

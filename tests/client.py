@@ -14,6 +14,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from app import auth, main
+from app.server import configuration
 from app.settings import Settings
 
 SECRET = "a-secret-of-the-tests-with-32-bytes-at-least"
@@ -189,15 +190,8 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """A replica in this process, on a free port, behind a real uvicorn."""
-    config = uvicorn.Config(
-        main.create_app(settings),
-        port=0,
-        ws_max_size=settings.max_frame_bytes,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = Server(config)
+    here = settings.model_copy(update={"port": 0, "shutdown_timeout_seconds": 1.0})
+    server = Server(configuration(main.create_app(settings), here))
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

@@ -37,6 +37,8 @@ class Stack:
             "TEMPORAL_NAMESPACE": "default",
             "JWT_SECRET": SECRET,
             "METRICS": "true",
+            # All subscribers are one user's.
+            "MAX_SOCKETS_PER_USER": "5000",
             "PLAYGROUND": "false",
             # One user makes all the load.
             "MUTATIONS_PER_MINUTE": "0",

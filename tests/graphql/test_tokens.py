@@ -64,7 +64,7 @@ def trusting(settings: Settings, provider: Provider) -> Settings:
 @pytest_asyncio.fixture
 async def guarded(trusting: Settings) -> AsyncIterator[Api]:
     """A replica that takes the provider's tokens alone."""
-    async with serving(trusting) as replica:
+    async with serving(trusting.model_copy(update={"max_sockets_per_user": 50})) as replica:
         yield replica
 
 

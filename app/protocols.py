@@ -1,0 +1,433 @@
+"""Connections whose peers must send, and read, in time and within bounds: HTTP/1.1 and WebSocket."""
+
+import asyncio
+import logging
+from asyncio import AbstractEventLoop, Transport
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import orjson
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame
+
+from app import logs
+from app.errors import ErrorCode
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN_LATER = 1013
+INVALID_DATA = 1007
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a peer may take."""
+
+    connections: int
+    head_seconds: float
+    body_seconds: float
+    silence_seconds: float
+    linger_seconds: float
+    head_bytes: int
+    headers: int
+    pipelined: int = 16
+
+
+class Configuration(uvicorn.Config):
+    """Uvicorn's, with bounds; the connections of one server share it."""
+
+    def __init__(self, app: ASGIApp, bounds: Bounds, **options: Any) -> None:
+        super().__init__(app, http=HttpConnection, ws=SocketConnection, **options)
+        self.bounds = bounds
+        # Those whose peers have yet to send something, the longest waiting first.
+        self.waiting: dict[HttpConnection, None] = {}
+
+
+class Timer:
+    """One call in the future, which can be put off."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float, call: Callable[[], None]) -> None:
+        self.stop()
+        self._handle = self._loop.call_later(seconds, call)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class Refusal(Exception):
+    """What a peer sends is not taken."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    RESPONSE = auto()
+
+
+class HttpConnection(HttpToolsProtocol):
+    """An HTTP connection: head and body must come in time, the answers must be read in time.
+
+    Where there are too many connections, the one that waits longest for its peer makes room for a new one.
+    """
+
+    config: Configuration
+
+    def __init__(
+        self,
+        config: Configuration,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._bounds = config.bounds
+        self._deadline, self._stalled, self._closing = (Timer(self.loop) for _ in range(3))
+        self._phase = Phase.IDLE
+        self._in_head = False
+        self._in_message = False
+        self._head_bytes = 0
+        self._unparsed_bytes = 0
+        self._refused = False
+        self._running: RequestResponseCycle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > self._bounds.connections:
+            next(iter(self.config.waiting), self).leave()
+        if not transport.is_closing():
+            self._enter(Phase.HEAD)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        for timer in (self._stalled, self._closing):
+            timer.stop()
+        # Uvicorn tells only the last of pipelined requests.
+        for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
+            _disconnect(cycle)
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        self._unparsed_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+            # The parser keeps a header, or a trailer, until it has the whole of it.
+            self._check_head(self._unparsed_bytes if self._in_message else 0)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except httptools.HttpParserError as error:
+            self._refuse(_reason(error))
+        else:
+            self._watch()
+
+    def on_message_begin(self) -> None:
+        self._in_head = self._in_message = True
+        self._head_bytes = self._unparsed_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._unparsed_bytes = 0
+        super().on_url(url)
+        if len(self.url) > self._bounds.head_bytes:
+            raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._unparsed_bytes = 0
+        # Of trailers uvicorn would make headers of the request that runs already.
+        if self._in_head:
+            super().on_header(name, value)
+            self._head_bytes += len(name) + len(value)
+            self._check_head(self._head_bytes)
+            if len(self.headers) > self._bounds.headers:
+                raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many headers.")
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_headers_complete(self) -> None:
+        self._unparsed_bytes = 0
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "This speaks HTTP/1.1.")
+        if version == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "A request must name one host.")
+        if len(self.pipeline) >= self._bounds.pipelined or (
+            self._responding and self.parser.should_upgrade()
+        ):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "Wait for an answer before you ask for more.")
+        super().on_headers_complete()
+        # Uvicorn pauses for requests in a row, and would not see the peer leave.
+        self.flow.resume_reading()
+        self._in_head = False
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self.leave()
+        elif not self._responding and not self._in_message:
+            self._enter(Phase.IDLE)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.leave()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled.start(self._bounds.silence_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stalled.stop()
+
+    def leave(self) -> None:
+        """Close, and wait for the peer to read what it was sent only so long."""
+        self._refused = True
+        self._forget()
+        self.transport.close()
+        self._closing.start(self._bounds.linger_seconds, self.transport.abort)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def _responding(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    def _check_head(self, size: int) -> None:
+        if size > self._bounds.head_bytes:
+            raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
+
+    def _watch(self) -> None:
+        """Give the peer a deadline for what it has yet to send."""
+        if self._in_message:
+            phase = Phase.HEAD if self._in_head else Phase.BODY
+        elif self._responding:
+            phase = Phase.RESPONSE
+        else:
+            # Empty lines before a request, or the rest of a body that was answered early.
+            phase = Phase.HEAD
+        if phase is not self._phase:
+            self._enter(phase)
+
+    def _enter(self, phase: Phase) -> None:
+        self._forget()
+        self._phase = phase
+        if phase is not Phase.RESPONSE:
+            self.config.waiting[self] = None
+        if phase is Phase.HEAD:
+            self._deadline.start(self._bounds.head_seconds, self._too_late)
+        elif phase is Phase.BODY:
+            self._deadline.start(self._bounds.body_seconds, self._too_late)
+
+    def _forget(self) -> None:
+        self._deadline.stop()
+        self.config.waiting.pop(self, None)
+
+    def _upgrade(self) -> None:
+        if self._should_upgrade():
+            self._forget()
+            self.handle_websocket_upgrade()
+        else:
+            # Whoever offers another protocol can do with this one.
+            self._watch()
+
+    def _too_late(self) -> None:
+        if self._in_message:
+            self._refuse(Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly."))
+        else:
+            self.leave()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Read no more, and say why unless an earlier request's answer is under way."""
+        self._refused = True
+        self._forget()
+        log.info(
+            "Refused a connection", extra=logs.fields(status=refusal.status.value, reason=refusal.message)
+        )
+        running = self._running if self._responding else None
+        if running is None and self._in_message and not self._in_head:
+            # What is refused is the rest of a body that was answered early.
+            pass
+        elif running is None or (running.more_body and not running.response_started):
+            _disconnect(running)
+            self.transport.write(_refused(refusal))
+        elif not running.more_body:
+            self._last().keep_alive = False
+            return
+        self.leave()
+
+    def _last(self) -> RequestResponseCycle:
+        """The last request that came whole; the one behind it is forgotten."""
+        assert self._running is not None
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        return self.pipeline[0][0] if self.pipeline else self._running
+
+
+class SocketConnection(WebSocketsSansIOProtocol):
+    """A WebSocket whose peer is told what was wrong with its frames, and must read in time."""
+
+    config: Configuration
+
+    def __init__(
+        self,
+        config: Configuration,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._bounds = config.bounds
+        self._stalled, self._closing = Timer(self.loop), Timer(self.loop)
+        self._fragments = bytearray()
+        self.close_timeout = config.bounds.linger_seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stalled.stop()
+        self._closing.stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.close_sent:
+            self._refuse_handshake()
+        if self.transport.is_closing():
+            self._linger()
+
+    def handle_cont(self, event: Frame) -> None:
+        # Uvicorn would keep each of a message's fragments, be they empty or of one byte.
+        self._fragments += event.data
+        if event.fin:
+            self.frames.append(bytes(self._fragments))
+            self._fragments.clear()
+            self.send_receive_event_to_app()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
+            self.frames = []
+            self.conn.fail(INVALID_DATA, "A text message must be UTF-8")
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        pong = b"".join(self.conn.data_to_send())
+        # Whoever does not read gets no pongs: they would be kept without bound.
+        if self.writable.is_set():
+            self.transport.write(pong)
+
+    def keepalive_timeout(self) -> None:
+        self.pong_timer = None
+        self.pending_ping_payload = None
+        self._give_up()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled.start(self._bounds.silence_seconds, self._give_up)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stalled.stop()
+
+    def shutdown(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        if not self.disconnected:
+            self._linger(self.close_timeout)
+
+    async def send(self, message: Any) -> None:
+        await self.writable.wait()
+        if self.close_sent:
+            raise ClientDisconnected
+        await super().send(message)
+
+    def _refuse_handshake(self) -> None:
+        """Send what the protocol has written to say so, which uvicorn leaves where it is, or a 400."""
+        self.close_sent = self.handshake_complete = True
+        refusal = Refusal(HTTPStatus.BAD_REQUEST, "This is no WebSocket handshake.")
+        self.transport.write(b"".join(self.conn.data_to_send()) or _refused(refusal))
+        self.transport.close()
+
+    def _give_up(self) -> None:
+        """Close for a peer that does not read: 1013, with which clients come back."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.fail(TRY_AGAIN_LATER, "You read too slowly")
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
+        self._linger()
+
+    def _linger(self, more_seconds: float = 0.0) -> None:
+        self._closing.start(self._bounds.linger_seconds + more_seconds, self.transport.abort)
+
+
+def _disconnect(cycle: RequestResponseCycle | None) -> None:
+    if cycle is not None and not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+
+def _reason(error: httptools.HttpParserError) -> Refusal:
+    if isinstance(error.__context__, Refusal):
+        return error.__context__
+    return Refusal(HTTPStatus.BAD_REQUEST, "This is no HTTP request.")
+
+
+def _refused(refusal: Refusal) -> bytes:
+    """A whole response, after which the connection ends."""
+    error = {"message": refusal.message, "extensions": {"code": ErrorCode.INVALID_INPUT}}
+    body = orjson.dumps({"errors": [error]})
+    head = (
+        f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}\r\n"
+        "content-type: application/graphql-response+json\r\n"
+        f"content-length: {len(body)}\r\n"
+        "x-content-type-options: nosniff\r\n"
+        "connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
