@@ -16,6 +16,7 @@ from benchmarks.contestants import (
     REST,
     Asked,
     Questions,
+    Run,
     Stage,
     all_served,
 )
@@ -73,19 +74,19 @@ class Disagreement(Exception):
     """Contestants answer differently: they are not worth comparing."""
 
 
-async def reads(stage: Stage, postgres_pid: int, scale: float, rounds: int) -> dict[str, Any]:
+async def reads(stage: Stage, run: Run) -> dict[str, Any]:
     """The figures at the full size, and how some of them grow."""
     growth: dict[int, ByQuestion] = {}
-    sizes = [int(size * scale) for size in SIZES]
+    sizes = [int(size * run.scale) for size in SIZES]
     for size in sizes:
         say(f"filling a database with {size:,} executions")
         rows = await data.filled(stage.database_url, size)
         is_full = size == sizes[-1]
-        async with _ready(replace(stage, database_url=rows.url), rows) as (processes, questions):
-            seconds = max(SECONDS * scale, SHORTEST_SECONDS)
-            enough = rounds if is_full else min(rounds, GROWTH_ROUNDS)
-            trial = Trial(processes, questions, postgres_pid, seconds, enough)
-            asked = QUESTIONS if is_full else GROWING
+        asked = run.asked(QUESTIONS if is_full else GROWING)
+        async with _ready(replace(stage, database_url=rows.url), run, rows) as (processes, questions):
+            seconds = max(SECONDS * run.scale, SHORTEST_SECONDS)
+            enough = run.rounds if is_full else min(run.rounds, GROWTH_ROUNDS)
+            trial = Trial(processes, questions, stage.postgres_pid, seconds, enough)
             growth[size] = {name: await trial.measure(name) for name in asked}
     depth = Asked(0, rows).depth
     return {
@@ -99,12 +100,13 @@ async def reads(stage: Stage, postgres_pid: int, scale: float, rounds: int) -> d
 
 @asynccontextmanager
 async def _ready(
-    stage: Stage, rows: data.Rows
+    stage: Stage, run: Run, rows: data.Rows
 ) -> AsyncIterator[tuple[Mapping[str, Process], Mapping[str, Questions]]]:
     """All contestants, and what each is asked; raises Disagreement."""
-    async with all_served(CONTESTANTS, stage) as processes:
+    contestants = run.among(CONTESTANTS)
+    async with all_served(contestants, stage) as processes:
         questions = {
-            each.name: await each.questions(Asked(processes[each.name].port, rows)) for each in CONTESTANTS
+            each.name: await each.questions(Asked(processes[each.name].port, rows)) for each in contestants
         }
         for name, pattern in QUESTIONS.items():
             await _check(processes, questions, name, pattern)

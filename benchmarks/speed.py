@@ -5,8 +5,9 @@ delivery  live events to 100, 1,000 and 5,000 clients, one event to all of them,
 starts    startExecution beside Temporal's own client and two transactions
 tracking  a tracker over 100, 1,000 and 5,000 open executions, idle and while many end
 
-Parts can be run alone. The figures of a part at the published size are kept in build/benchmarks; once all
-are there, docs/benchmarks.md is written from them.
+Parts can be run alone, and so can contestants (product, rest, node, postgraphile, limits, frames) and
+questions (list, one, nested, page, deep, total, stats): then only lines are printed. The figures of a part
+at the published size are kept in build/benchmarks; once all are there, docs/benchmarks.md is written.
 """
 
 import argparse
@@ -25,10 +26,10 @@ import uvloop
 
 from app import servers
 from benchmarks import claims, data, report
-from benchmarks.contestants import Stage
+from benchmarks.contestants import Run, Stage
 from benchmarks.delivery import delivery
 from benchmarks.measures import say
-from benchmarks.reads import SIZES, reads
+from benchmarks.reads import QUESTIONS, SIZES, reads
 from benchmarks.starts import starts
 from benchmarks.tracking import tracking
 
@@ -39,51 +40,52 @@ PARTS = {
     "tracking": (report.text_of_tracking, claims.of_tracking),
 }
 ROUNDS = 5
-# A round of live delivery opens ten thousand sockets for each contestant.
-DELIVERY_ROUNDS = 3
 
 
 @asynccontextmanager
-async def _stage() -> AsyncIterator[tuple[Stage, int]]:
-    """Postgres, which forgets all at the end, and Valkey; with Postgres' process id."""
+async def _staged() -> AsyncIterator[Stage]:
+    """Postgres, which forgets all at the end, and Valkey."""
     with tempfile.TemporaryDirectory() as directory:
         files = Path(directory)
         postgres, valkey = (server(files, durable=False) for server in (servers.postgres, servers.valkey))
         async with servers.running(postgres, valkey):
             assert postgres.pid
-            yield Stage(postgres.address, valkey.address, files), postgres.pid
+            yield Stage(postgres.address, valkey.address, files, postgres.pid)
 
 
-async def _figures(part: str, stage: Stage, postgres_pid: int, scale: float, rounds: int) -> dict[str, Any]:
+async def _figures(part: str, stage: Stage, run: Run) -> dict[str, Any]:
     if part == "reads":
-        return await reads(stage, postgres_pid, scale, rounds)
-    rows = await data.filled(stage.database_url, int(SIZES[0] * scale))
+        return await reads(stage, run)
+    rows = await data.filled(stage.database_url, int(SIZES[0] * run.scale))
     stage = replace(stage, database_url=rows.url)
     if part == "delivery":
-        return await delivery(stage, scale, min(rounds, DELIVERY_ROUNDS))
+        return await delivery(stage, run)
     temporal = servers.temporal(stage.files, durable=False)
     async with servers.running(temporal):
-        ready = replace(stage, temporal_address=temporal.address)
-        if part == "starts":
-            return await starts(ready, rows, postgres_pid, scale, rounds)
-        return await tracking(ready, rows, postgres_pid, scale)
+        measure = starts if part == "starts" else tracking
+        return await measure(replace(stage, temporal_address=temporal.address), run, rows)
 
 
-async def main(parts: Sequence[str], scale: float, rounds: int) -> None:
-    """Measure, print, and write down what has the published size."""
+async def main(parts: Sequence[str], run: Run) -> None:
+    """Measure, print, and write down what is whole."""
     for part in parts:
         say(part)
-        async with _stage() as (stage, postgres_pid):
-            found = await _figures(part, stage, postgres_pid, scale, rounds)
+        async with _staged() as stage:
+            found = await _figures(part, stage, run)
         # As it is read from a file, where the keys are texts.
-        found = json.loads(json.dumps(found))
-        text, claimed = PARTS[part]
-        say(f"{text(found)}\n{report.text_of_claims(claimed(found))}")
-        if scale == 1:
-            report.stored(part).parent.mkdir(parents=True, exist_ok=True)
-            report.stored(part).write_text(json.dumps({"rounds": rounds, "found": found}))
-    if scale == 1:
+        _tell(part, run, json.loads(json.dumps(found)))
+    if run.is_whole:
         _write()
+
+
+def _tell(part: str, run: Run, found: dict[str, Any]) -> None:
+    text, claimed = PARTS[part]
+    if run.names or run.questions:
+        return
+    say(f"{text(found)}\n{report.text_of_claims(claimed(found))}")
+    if run.is_whole:
+        report.stored(part).parent.mkdir(parents=True, exist_ok=True)
+        report.stored(part).write_text(json.dumps({"rounds": run.rounds, "found": found}))
 
 
 def _write() -> None:
@@ -98,16 +100,23 @@ def _write() -> None:
     )
 
 
-if __name__ == "__main__":
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART")
     parser.add_argument("--scale", type=float, default=1.0, help="of the published sizes (1)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of which the median is taken ({ROUNDS})")
-    arguments = parser.parse_args()
+    parser.add_argument("--only", nargs="+", default=(), metavar="CONTESTANT", help="such as product node")
+    parser.add_argument("--questions", nargs="+", default=(), choices=QUESTIONS, help="of those of reads")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = _arguments()
     # A socket for each client, here and in the servers, which inherit this.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    asked = Run(arguments.scale, arguments.rounds, frozenset(arguments.only), frozenset(arguments.questions))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(arguments.parts, arguments.scale, arguments.rounds))
+        runner.run(main(arguments.parts, asked))

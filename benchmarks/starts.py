@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from benchmarks.contestants import (
     PRODUCT,
     REST,
     Contestant,
+    Run,
     Stage,
     all_served,
     got,
@@ -25,7 +26,7 @@ from benchmarks.measures import CONNECTIONS, Figures, figures, medians, say
 from benchmarks.processes import Process, cpu_seconds
 
 CONTESTANTS = (PRODUCT, REST, NODE, LIMITS)
-STARTS = 400
+STARTS, FEWEST_STARTS = 400, 16
 INPUT = {"order": 1}
 
 
@@ -33,25 +34,25 @@ class NotStarted(Exception):
     """A server answered, but not with an execution that runs."""
 
 
-async def starts(stage: Stage, rows: Rows, postgres_pid: int, scale: float, rounds: int) -> dict[str, Any]:
+async def starts(stage: Stage, run: Run, rows: Rows) -> dict[str, Any]:
     """The figures by contestant; the executions are of a task queue that nobody polls."""
-    count = max(int(STARTS * scale), 16)
+    count, contestants = max(int(STARTS * run.scale), FEWEST_STARTS), run.among(CONTESTANTS)
     taken: dict[str, list[Figures]] = defaultdict(list)
-    async with all_served(CONTESTANTS, stage) as processes:
-        await _check(processes, rows.workflow_id)
-        for number in range(rounds + 1):
-            for contestant in CONTESTANTS:
+    async with all_served(contestants, stage) as processes:
+        await _check(contestants, processes, rows.workflow_id)
+        for number in range(run.rounds + 1):
+            for contestant in contestants:
                 process = processes[contestant.name]
-                found = await _started(contestant, process, rows.workflow_id, postgres_pid, count)
+                found = await _started(contestant, process, rows.workflow_id, stage.postgres_pid, count)
                 if number:
                     taken[contestant.name].append(found)
                     say(f"  start, round {number}: {contestant.name} {found['cpu_ms']:.2f} ms CPU")
     return {name: medians(each) for name, each in taken.items()}
 
 
-async def _check(processes: Mapping[str, Process], workflow: UUID) -> None:
+async def _check(contestants: Sequence[Contestant], processes: Mapping[str, Process], workflow: UUID) -> None:
     """Raise NotStarted unless an execution runs for each who asks for one."""
-    for contestant in CONTESTANTS[:-1]:
+    for contestant in (each for each in contestants if each is not LIMITS):
         answer = await load.ask(processes[contestant.name].port, _request(contestant, workflow))
         if b"RUNNING" not in answer:
             raise NotStarted(answer.decode())

@@ -11,7 +11,7 @@ import asyncpg
 from temporalio.client import Client
 
 from benchmarks import documents, load
-from benchmarks.contestants import PRODUCT, TRACKER, Stage, operation
+from benchmarks.contestants import PRODUCT, TRACKER, Run, Stage, operation
 from benchmarks.data import Rows
 from benchmarks.measures import CONNECTIONS, Figures, say
 from benchmarks.processes import Process, cpu_seconds
@@ -19,7 +19,8 @@ from tests.eventually import eventually
 
 OPEN = (100, 1_000, 5_000)
 ENDED_AT_MOST = 1_000
-IDLE_SECONDS, SETTLE_SECONDS, PATIENCE_SECONDS = 15.0, 5.0, 120.0
+IDLE_SECONDS, SHORTEST_SECONDS = 15.0, 1.5
+SETTLE_SECONDS, PATIENCE_SECONDS = 5.0, 120.0
 AT_ONCE = 25
 PERCENT = 100
 
@@ -28,16 +29,17 @@ _OPEN = f"SELECT temporal_workflow_id AS id FROM execution WHERE status = 'RUNNI
 _ENDED = f"SELECT count(*) FROM execution WHERE status = 'FAILED' AND {_STARTED}"  # noqa: S608
 
 
-async def tracking(stage: Stage, rows: Rows, postgres_pid: int, scale: float) -> dict[str, Any]:
+async def tracking(stage: Stage, run: Run, rows: Rows) -> dict[str, Any]:
     """The figures by number of open executions."""
     assert stage.temporal_address
     temporal = await Client.connect(stage.temporal_address)
     database = await asyncpg.connect(stage.database_url)
     async with PRODUCT.served(stage) as product, TRACKER.served(stage) as tracker:
-        trial = Trial(product, tracker, temporal, database, postgres_pid)
+        trial = Trial(product, tracker, temporal, database, stage.postgres_pid)
         found = {}
-        for count in (max(int(open * scale), AT_ONCE) for open in OPEN):
-            found[str(count)] = await trial.measure(rows.workflow_id, count, IDLE_SECONDS * max(scale, 0.1))
+        seconds = max(IDLE_SECONDS * run.scale, SHORTEST_SECONDS)
+        for count in (max(int(open * run.scale), AT_ONCE) for open in OPEN):
+            found[str(count)] = await trial.measure(rows.workflow_id, count, seconds)
             say(f"  {count:,} open: {_line(found[str(count)])}")
     await database.close()
     return found

@@ -15,7 +15,7 @@ CLIENTS = 20
 
 @pytest.fixture
 def stage(tmp_path: Path, redis_url: str) -> Stage:
-    return Stage("postgresql://nobody@localhost/none", redis_url, tmp_path)
+    return Stage("postgresql://nobody@localhost/none", redis_url, tmp_path, 0)
 
 
 async def test_every_event_is_seen_and_its_lag_known(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
