@@ -27,6 +27,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from schema.cost import Price, price
 from schema.limits import INTROSPECTION_FIELDS, Limits, excess, too_complex
+from schema.silence import SWITCHED_OFF, nameless
 from schema.variables import Types, types
 
 MAX_CACHED_BYTES = 50_000_000
@@ -34,7 +35,6 @@ MAX_CACHED_BYTES = 50_000_000
 TOKEN_BYTES = 500
 # Comparisons of fields with one another; what clients write needs a few hundred.
 MAX_COMPARISONS = 20_000
-SWITCHED_OFF = "Introspection is switched off here: ask whoever runs this API for its schema."
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,12 @@ class Reader:
         }
 
     def _validate(self, node: DocumentNode) -> list[GraphQLError]:
-        most, hidden = self._limits.errors, not self._limits.introspection
-        errors = validate(self._schema, node, self._rules, max_errors=most, hide_suggestions=hidden)
+        most = self._limits.errors
+        errors = validate(self._schema, node, self._rules, max_errors=most)
         if errors and isinstance(errors[-1], ValidationAbortedError) and len(errors) <= most:
             what = "comparisons of its fields and fragments"
             return [too_complex("comparisons", what, MAX_COMPARISONS, node=node.definitions[0])]
-        for error in errors if hidden else ():
-            # One rule suggests in any case.
-            error.message = error.message.partition(" Did you mean")[0]
-        return errors
+        return errors if self._limits.introspection else nameless(errors)
 
     def _remember(self, text: str, document: Document) -> None:
         self._read[text] = document

@@ -14,6 +14,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from schema.info import Info
 from schema.plans import DEFINITION, Call, Plans
 from schema.shared import Group, Groups, identity
+from schema.silence import nameless
 
 
 class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -101,4 +102,5 @@ class SilentExecutor(OperationExecutor):
 
     @classmethod
     def build(cls, *given: Any, **named: Any) -> Any:
-        return super().build(*given, **{**named, "hide_suggestions": True})
+        built = super().build(*given, **named)
+        return nameless(built) if isinstance(built, list) else built
