@@ -7,12 +7,15 @@ from uuid import uuid4
 
 import graphql
 import httpx
+import pytest
 import pytest_asyncio
 from graphql import DocumentNode, StringValueNode
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from hypothesis_graphql import Mode, from_schema, nodes, queries
 
+from app.settings import Settings
 from tests import factories
 from tests.client import Client
 from tests.clients.programs import ROOT
@@ -53,7 +56,7 @@ MOMENTS = (
 )
 CUSTOM = {"DateTime": MOMENTS, "JSON": LITERALS}
 
-shared = settings(
+shared = bounds(
     max_examples=150,
     suppress_health_check=[*HealthCheck],
     # What fails is told as it was: to shrink it would take minutes.
@@ -98,6 +101,12 @@ class _Known(graphql.Visitor):
         if place == len(self._ids):
             return None
         return type(node)(name=node.name, value=StringValueNode(value=self._ids[place]))
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Nobody is told to come back later: every operation is to be executed."""
+    return settings.model_copy(update={"mutations_per_minute": 0, "cost_per_minute": 0})
 
 
 @pytest_asyncio.fixture
