@@ -65,10 +65,10 @@ lock: $(READY) ## pin every dependency with its hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" $(LOCK) --constraint requirements.txt \
 		--output-file $(REST)/requirements.txt $(REST)/requirements.in
+	$(MAKE) sbom
 
-sbom: build/scanners/.ready ## write the bill of materials, sbom.cdx.json, out of the lock
-	build/scanners/.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --index-url "" \
-		--output-reproducible --output-format JSON --output-file sbom.cdx.json requirements.txt
+sbom: $(READY) ## write the bill of materials, sbom.cdx.json, out of the lock
+	$(BIN)/python -m tests.scanners.bill > sbom.cdx.json
 
 $(READY): requirements-dev.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -87,7 +87,7 @@ build/graphqler/.ready: $(SCANNERS)/graphqler.txt
 build/rest/.ready: $(REST)/requirements.txt
 build/%/.ready:
 	$(PYTHON) -m venv build/$*/.venv
-	build/$*/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $^
+	build/$*/.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $^
 	touch $@
 
 .PHONY: help dev test faults scan bench check fix schema playground lock sbom

@@ -36,3 +36,14 @@ def test_python_packages_have_hashes_and_no_address(file: str) -> None:
     assert [pin for pin in pins if "==" not in pin or "--hash=sha256:" not in pin] == []
     assert "://" not in text
     assert "--index" not in text
+
+
+def test_the_bill_of_materials_is_that_of_the_lock() -> None:
+    """`make sbom` writes it anew."""
+    components = json.loads((ROOT / "sbom.cdx.json").read_text())["components"]
+    pins = re.findall(r"^(\S+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    hashes = re.findall(r"sha256:(\w+)", (ROOT / "requirements.txt").read_text())
+
+    assert [(each["name"], each["version"]) for each in components] == pins
+    files = [file["content"] for each in components for file in each["externalReferences"][0]["hashes"]]
+    assert files == hashes
