@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 CONNECTIONS: Final = 5
 REST_SECONDS: Final = 1.0
+LATE_SECONDS: Final = 0.05
+TRIES: Final = 5
 
 
 @dataclass
@@ -29,9 +31,8 @@ class Outage:
     def begin(self, error: Exception) -> None:
         if not self.ongoing:
             unforeseen = not isinstance(error, RedisError | OSError)
-            log.warning(
-                "Redis: %s stopped: %s", self.what, error or type(error).__name__, exc_info=unforeseen
-            )
+            reason = str(error) or type(error).__name__
+            log.warning("Redis: %s stopped: %s", self.what, reason, exc_info=unforeseen)
         self.ongoing = True
 
     def end(self) -> None:
@@ -44,7 +45,7 @@ class Valkey:
     """What replicas share. It is asked briefly, and done without while it does not answer.
 
     Use it as an async context manager; entering succeeds with the server down. Keys begin with `prefix`.
-    No question takes longer than `wait_seconds`, and after one that failed none is asked for a second.
+    The server has `wait_seconds` for each answer, and after one that failed none is asked for a second.
     Raises ValueError for an unusable URL.
     """
 
@@ -53,6 +54,7 @@ class Valkey:
         self.redis = Redis.from_pool(self.pool)
         self._prefix = prefix
         self._wait_seconds = wait_seconds
+        self._turns = asyncio.Semaphore(CONNECTIONS)
         self._outage = Outage("limiting rates and keeping documents")
         self._resting_until = 0.0
 
@@ -68,18 +70,33 @@ class Valkey:
 
     async def ask(self, question: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """What the server answers; `otherwise` while there is no server."""
-        now = asyncio.get_running_loop().time
-        if now() < self._resting_until:
-            return otherwise
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                answer = await question()
-        except Exception as error:  # noqa: BLE001 - whatever it was, requests must go on
-            self._outage.begin(error)
-            self._resting_until = now() + REST_SECONDS
-            return otherwise
+        # Those who wait for their turn must not run out of time: a flood would pass for an outage.
+        async with self._turns:
+            if self._now() < self._resting_until:
+                return otherwise
+            try:
+                answer = await self._answer(question)
+            except Exception as error:  # noqa: BLE001 - whatever it was, requests must go on
+                self._outage.begin(error)
+                self._resting_until = self._now() + REST_SECONDS
+                return otherwise
         self._outage.end()
         return answer
+
+    async def _answer(self, question: Callable[[], Awaitable[T]]) -> T:
+        for _ in range(TRIES):
+            until = self._now() + self._wait_seconds
+            try:
+                async with asyncio.timeout_at(until):
+                    return await question()
+            except TimeoutError:
+                # A timeout that is late itself tells of this process, which was busy, not of the server.
+                if self._now() < until + LATE_SECONDS:
+                    raise
+        raise TimeoutError
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 def client(redis_url: str, socket_timeout_seconds: float, retry: Retry, **options: Any) -> Redis:
@@ -95,8 +112,9 @@ def _pool(redis_url: str, wait_seconds: float) -> BlockingConnectionPool:
         return BlockingConnectionPool.from_url(
             redis_url,
             max_connections=CONNECTIONS,
-            timeout=wait_seconds,
-            socket_timeout=wait_seconds,
+            timeout=None,
+            # `Valkey` gives up earlier, but Python 3.11's wait_for in redis-py can swallow a cancellation.
+            socket_timeout=2 * wait_seconds,
             # A server that was restarted has left dead connections here.
             retry=Retry(NoBackoff(), 1),
         )

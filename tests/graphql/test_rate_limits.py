@@ -1,5 +1,6 @@
 """Rate limits: so much in a minute for each user, at all replicas together, and never for want of Redis."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -230,6 +231,22 @@ async def test_replicas_take_cost_in_portions_and_grant_nearly_all_of_it(valkey:
     assert 980 <= total <= 1_000
     # Of 333 operations one in three or four asked, and the last ones for what was left.
     assert asked < 130
+
+
+async def test_a_flood_does_not_open_the_gates(valkey: Server, settings: Settings) -> None:
+    async with Valkey(valkey.address, prefix="test", wait_seconds=settings.redis_wait_seconds) as shared:
+        rates = Rates(shared, mutations_per_minute=100, cost_per_minute=0)
+
+        async def done() -> bool:
+            try:
+                await rates.charge("alice", mutations=1, cost=1)
+            except RateLimited:
+                return False
+            return True
+
+        flood = await asyncio.gather(*(done() for _ in range(5_000)))
+
+    assert sum(flood) == 100
 
 
 async def test_zero_is_without_limit(settings: Settings) -> None:
