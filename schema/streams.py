@@ -7,11 +7,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from graphql import GraphQLError
+from strawberry.http.streaming import SSETransport
 from strawberry.types import ExecutionResult
 
 from app.errors import ErrorCode
 
+CRLF, LF = "\r\n", "\n"
 EXPIRED = "The token has expired: get a new one."
+
+
+class EventStream(SSETransport):
+    """Server-sent events whose lines end as urql's own fetch needs them to; the standard knows both ends."""
+
+    def encode_event(self, event: str, data: str | None = None) -> str:
+        return super().encode_event(event, data).replace(CRLF, LF)
+
+    def encode_comment(self, comment: str) -> str:
+        return super().encode_comment(comment).replace(CRLF, LF)
 
 
 async def until(results: Any, moment: datetime) -> AsyncGenerator[Any, None]:

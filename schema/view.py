@@ -20,7 +20,7 @@ from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.http.streaming import HTTPStreamTransport, MultipartSubscriptionTransport, SSETransport
+from strawberry.http.streaming import HTTPStreamTransport, MultipartSubscriptionTransport
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import (
     GRAPHQL_SSE_PROTOCOL,
@@ -51,7 +51,7 @@ from schema.requests import decoded, too_deep
 from schema.session import Session
 from schema.shared import text
 from schema.socket import Bounds, SocketHandler
-from schema.streams import until
+from schema.streams import EventStream, until
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ class GraphQLView(GraphQL[Session, None]):
     @cached_property
     def _stream_transport_map(self) -> dict[str, HTTPStreamTransport]:
         seconds = self._options.stream_heartbeat_seconds
-        sse, multipart = SSETransport(seconds), MultipartSubscriptionTransport()
+        sse, multipart = EventStream(seconds), MultipartSubscriptionTransport()
         multipart.heartbeat_interval = seconds
         return {sse.protocol: sse, multipart.protocol: multipart}
 

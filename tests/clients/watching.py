@@ -19,6 +19,7 @@ LIBRARIES = (
     "apollo-multipart",
     "urql-ws",
     "urql-sse",
+    "urql-fetch",
 )
 
 
