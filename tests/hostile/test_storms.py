@@ -10,12 +10,14 @@ from uuid import uuid4
 import httpx
 import pytest
 import websockets
+from websockets.asyncio.client import ClientConnection
 
 from tests import factories
 from tests.client import Api, Client, Socket, connected
 from tests.clients.watching import check_watched
-from tests.hostile.health import Attack, Patient
+from tests.hostile.health import Attack, Patient, examined
 from tests.hostile.introspection import CIRCLE, INTROSPECTION
+from tests.processes.commands import Program
 
 AT_ONCE = 20
 
@@ -158,3 +160,33 @@ async def test_a_replica_recovers(patient: Patient, attack: Attack) -> None:
     await patient.withstands(attack)
 
     await check_watched(patient.api, patient.task_queue)
+
+
+async def test_a_replica_lets_go_of_clients_that_are_gone_without_a_word(
+    program: Program, database_url: str, tracker: None, worker: str
+) -> None:
+    gone: list[ClientConnection] = []
+
+    async def vanish(api: Api) -> None:
+        for user in ("ann", "ben", "cem", "dan"):
+            async with api.client(user) as client:
+                gone.extend([await silenced(client) for _ in range(8)])
+
+    quick = {"SOCKET_PING_SECONDS": "0.2", "SOCKET_SILENCE_SECONDS": "1"}
+    async with examined(program, database_url, worker, **quick) as patient:
+        await patient.withstands(vanish)
+    for connection in gone:
+        connection.transport.abort()
+
+
+async def silenced(client: Client) -> ClientConnection:
+    """A WebSocket that follows a feed and neither reads nor answers any more, as without power."""
+    connection = await websockets.connect(
+        client.api.ws_url, subprotocols=[websockets.Subprotocol("graphql-transport-ws")]
+    )
+    socket = Socket(connection)
+    await socket.send(type="connection_init", payload={"Authorization": f"Bearer {client.token}"})
+    assert (await socket.receive())["type"] == "connection_ack"
+    await socket.subscribe("1", factories.FEED)
+    connection.transport.pause_reading()
+    return connection
