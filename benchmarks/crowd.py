@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from benchmarks.load import HEAD_END, HOST
 
 AT_ONCE = 50
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS, AGAIN_SECONDS, QUIET_SECONDS = 120.0, 10.0, 0.5
 BUFFER_BYTES = 262_144
 STAMP_DIGITS = 19
 NANOSECONDS = 1e9
@@ -127,13 +127,12 @@ class Crowd:
         """Connect and greet; returns when every client has said all that it begins with. Raises Silence."""
         waiting = iter(greetings)
         under_way = set[int]()
-        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             while len(under_way) < AT_ONCE and (greeting := next(waiting, None)):
                 under_way.add(self._connect(greeting))
             if not under_way:
                 return
-            for file, _ in self._wait(deadline):
+            for file, _ in self._wait():
                 self._read(file)
                 if not self._members[file].steps:
                     under_way.discard(file)
@@ -153,6 +152,23 @@ class Crowd:
         self._members.clear()
         self._poll.close()
 
+    def wake(self, publish: Callable[[], None]) -> None:
+        """Publish, and again after a while, until every client has got an event; then wait for quiet.
+
+        Raises Silence.
+        """
+        silent, again, deadline = set(self._members), 0.0, time.monotonic() + PATIENCE_SECONDS
+        while silent:
+            if (now := time.monotonic()) > deadline:
+                raise Silence(f"{len(silent):,} of {len(self._members):,} clients never get anything")
+            if now >= again:
+                publish()
+                again = now + AGAIN_SECONDS
+            silent -= {file for file, _ in self._poll.poll(QUIET_SECONDS, BUFFER_BYTES) if self._read(file)}
+        while found := self._poll.poll(QUIET_SECONDS, BUFFER_BYTES):
+            for file, _ in found:
+                self._read(file)
+
     def receive(self, expected: int, seconds: float, publish: Callable[[], int]) -> Delivered:
         """Publish as long as there is something to publish, until all of it is here, or for so long after.
 
@@ -170,11 +186,11 @@ class Crowd:
                 deadline = time.monotonic() + seconds
         return delivered
 
-    def _wait(self, deadline: float) -> Iterator[tuple[int, int]]:
-        found = self._poll.poll(max(deadline - time.monotonic(), 0))
+    def _wait(self) -> Sequence[tuple[int, int]]:
+        found = self._poll.poll(PATIENCE_SECONDS)
         if not found:
-            raise Silence(f"{len(self._members)} clients: a server does not answer")
-        yield from found
+            raise Silence(f"{len(self._members):,} clients: a server does not answer")
+        return found
 
     def _read(self, file: int) -> Sequence[bytes]:
         """The texts of events that a client has got; what belongs to the greeting is answered."""

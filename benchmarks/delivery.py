@@ -29,8 +29,7 @@ SECONDS = 3.0
 # Fan-outs of one event to all, in each round.
 REPEATS = 5
 LATE_SECONDS = 20.0
-QUIET_SECONDS, PAUSE_SECONDS = 0.5, 0.2
-PROBES = 5
+PAUSE_SECONDS = 0.2
 OPEN_SECONDS = 120.0
 KIB = 1024
 # CPU is given for so many events that arrived.
@@ -83,8 +82,10 @@ async def _steady(trial: Trial, owners: Sequence[str]) -> Figures:
     process = trial.process
     before, opening = process.resident_bytes(), process.cpu_seconds()
     with crowded(process.port, [_greeting(trial.contestant, owner) for owner in owners]) as crowd:
-        await _all_listen(trial, crowd, owners, len(owners))
-        memory, opened = process.resident_bytes() - before, process.cpu_seconds() - opening
+        await _all_listen(trial, len(owners))
+        opened = process.cpu_seconds() - opening
+        _wake(trial, crowd, owners)
+        memory = process.resident_bytes() - before
         began = process.cpu_seconds()
         delivered = crowd.receive(int(EVENTS_PER_SECOND * SECONDS), LATE_SECONDS, _paced(trial, owners))
         used = process.cpu_seconds() - began
@@ -104,7 +105,8 @@ async def _fan_out(trial: Trial, count: int) -> Figures:
     """One event to all of many identical subscriptions, some times over."""
     owner, lasts = "everybody", list[float]()
     with crowded(trial.process.port, [_greeting(trial.contestant, owner)] * count) as crowd:
-        await _all_listen(trial, crowd, [owner], count)
+        await _all_listen(trial, count)
+        _wake(trial, crowd, [owner])
         began = trial.process.cpu_seconds()
         for _ in range(REPEATS):
             await asyncio.sleep(PAUSE_SECONDS)
@@ -139,26 +141,22 @@ def _paced(trial: Trial, owners: Sequence[str]) -> Callable[[], int]:
     return publish
 
 
-async def _all_listen(trial: Trial, crowd: Crowd, owners: Sequence[str], count: int) -> None:
-    """Wait until an event of each owner reaches all of its clients, then for quiet."""
+async def _all_listen(trial: Trial, count: int) -> None:
+    """Wait until the product has begun to watch for all; of others an event must show it."""
     if trial.contestant is PRODUCT:
         await eventually(partial(_watched, trial.process, count), OPEN_SECONDS)
+
+
+def _wake(trial: Trial, crowd: Crowd, owners: Sequence[str]) -> None:
+    """Have an event of each owner reach all of its clients."""
     trial.feeds.restart()
 
-    def probe() -> int:
+    def publish() -> None:
         for owner in owners:
             trial.feeds.publish(owner)
-        return 0
+        trial.publisher.drain()
 
-    for _ in range(PROBES):
-        await asyncio.sleep(QUIET_SECONDS)
-        delivered = crowd.receive(count, LATE_SECONDS / PROBES, probe)
-        if not delivered.missed:
-            break
-    _check(trial.contestant, delivered)
-    # What earlier tries have left behind arrives now, if ever.
-    crowd.receive(count, QUIET_SECONDS, lambda: 0)
-    trial.publisher.drain()
+    crowd.wake(publish)
 
 
 async def _watched(process: Process, count: int) -> bool:
