@@ -51,6 +51,16 @@ async def test_apollo_gets_what_has_a_hash(build: Path, api: Api) -> None:
     ]
 
 
+async def test_apollo_understands_a_refusal_of_status_200(build: Path, api: Api) -> None:
+    said = await run(build, api, ACCEPT="application/json")
+
+    assert said[:3] == [
+        {"sent": "POST", "text": False, "status": 200},
+        {"sent": "POST", "text": True, "status": 200},
+        {"total": 0},
+    ]
+
+
 async def test_apollo_gives_up_where_hashes_are_not_supported(build: Path, settings: Settings) -> None:
     off = settings.model_copy(update={"automatic_persisted_queries": False})
 

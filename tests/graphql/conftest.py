@@ -2,11 +2,16 @@
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import Engine, event
+
+from app import servers
+from app.servers import Server
 
 
 class Loud(logging.Handler):
@@ -52,3 +57,12 @@ def statements() -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", note)
     yield sent
     event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest_asyncio.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[Server]:
+    """A Valkey of the test's own: it will be killed."""
+    server = servers.valkey(tmp_path, durable=False)
+    await server.start()
+    yield server
+    await server.kill()

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +13,6 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from app import servers
 from app.paging import feed_cursor
 from app.servers import Server
 from app.settings import Settings
@@ -73,15 +71,6 @@ async def carol(settings: Settings, api: Api) -> AsyncIterator[Client]:
     """A third user, at another replica."""
     async with serving(settings) as replica, replica.client("carol") as client:
         yield client
-
-
-@pytest_asyncio.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[Server]:
-    """A Valkey of the test's own: it will be killed."""
-    server = servers.valkey(tmp_path, durable=False)
-    await server.start()
-    yield server
-    await server.kill()
 
 
 @pytest_asyncio.fixture

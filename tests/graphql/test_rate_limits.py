@@ -6,14 +6,12 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from app import servers
 from app.errors import RateLimited
 from app.rates import Rates
 from app.servers import Server
@@ -79,15 +77,6 @@ async def elapse(redis_url: str, settings: Settings) -> AsyncIterator[Elapse]:
                 await redis.pexpire(key, await redis.pttl(key) - int(seconds * 1_000))
 
         yield shorten
-
-
-@pytest_asyncio.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[Server]:
-    """A Valkey of the test's own: it will be killed."""
-    server = servers.valkey(tmp_path, durable=False)
-    await server.start()
-    yield server
-    await server.kill()
 
 
 async def kinds(client: Client, query: str = ONE) -> list[str]:

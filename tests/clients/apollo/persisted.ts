@@ -1,6 +1,6 @@
 // Sends hashes and ids instead of documents: URL=http://… TOKEN=… NAMES=hash node persisted.js. With GET=true it does so
-// by GET where it can. NAMES may also be `codegen`, for the ids in generated/trusted, or the file of an Apollo manifest.
-// Prints each request, and then what came of it all.
+// by GET where it can, and with ACCEPT=… it accepts that media type alone. NAMES may also be `codegen`, for the ids in
+// generated/trusted, or the file of an Apollo manifest. Prints each request, and then what came of it all.
 import { readFile } from "node:fs/promises";
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from "@apollo/client";
 import { SetContextLink } from "@apollo/client/link/context";
@@ -12,7 +12,7 @@ import { WebSocket } from "ws";
 import { ExecutionsDocument } from "../generated/graphql.js";
 import { ExecutionsDocument as TrustedDocument } from "../generated/trusted/graphql.js";
 
-const { URL: url = "", TOKEN = "", NAMES = "", GET } = process.env;
+const { URL: url = "", TOKEN = "", NAMES = "", GET, ACCEPT: accept } = process.env;
 const Authorization = `Bearer ${TOKEN}`;
 
 /** Sends a query's hash, and its text only if the server asks for it. */
@@ -64,7 +64,7 @@ async function overSocket(query: string): Promise<void> {
 
 const authorize = new SetContextLink(() => ({ headers: { Authorization } }));
 const naming = { hash: byHash, codegen: byId }[NAMES] ?? byManifest;
-const link = ApolloLink.from([authorize, naming, new HttpLink({ uri: url })]);
+const link = ApolloLink.from([authorize, naming, new HttpLink({ uri: url, headers: accept ? { accept } : {} })]);
 const client = new ApolloClient({ cache: new InMemoryCache(), link });
 const query = NAMES === "codegen" ? TrustedDocument : ExecutionsDocument;
 for (const _ of ["first", "second"]) {
