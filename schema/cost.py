@@ -41,6 +41,7 @@ INTROSPECTION = {"__typename": 0, "__type": 10, "__schema": 400}
 # How many items a list is taken for that has no `first`; ten, where nothing is said here.
 USUAL_ITEMS = {
     "Execution.labels": 2,
+    "Execution.pendingActivities": 5,
     "ExecutionStats.byStatus": 6,
     "ExecutionStats.timeline": 50,
     "StatsBucket.counts": 6,

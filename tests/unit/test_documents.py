@@ -1,6 +1,7 @@
 """Documents of any shape are read in time, and those of clients keep the limits."""
 
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from tests.unit import hostile
 OPERATIONS = Path(__file__).parent.parent / "clients" / "operations"
 # On a quiet machine none takes a tenth of a second.
 HANG_SECONDS = 2.0
+built = cache(build)
 TOO_COMPLEX = ErrorCode.QUERY_TOO_COMPLEX.value
 
 
 def problems(text: str, limits: Limits = Limits()) -> list[GraphQLError]:  # noqa: B008 - it is frozen
     """What is said of a document, as a client may see it."""
-    return [present(error) for error in build(limits).check(text)]
+    return [present(error) for error in built(limits).check(text)]
 
 
 def excess(text: str, limits: Limits = Limits()) -> tuple[str, int]:  # noqa: B008 - it is frozen
