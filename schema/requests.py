@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-# The levels around an argument's value: the request, its variables, an input object, a list in it.
-ENVELOPE_LEVELS = 4
+# The levels around an argument's value, and a few more: of what is little too deep, the field itself says where.
+ENVELOPE_LEVELS = 8
 
 _LONG_NUMBER = re.compile(r"\d{20}")
 _LONG_NUMBER_BYTES = re.compile(rb"\d{20}")
