@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-# The levels around an argument's value, and a few more: of what is little too deep, the field itself says where.
+# The levels around an argument's value, and some more: of what is little too deep its field says where.
 ENVELOPE_LEVELS = 8
 
 _LONG_NUMBER = re.compile(r"\d{20}")

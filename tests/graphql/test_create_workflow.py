@@ -112,11 +112,10 @@ async def test_every_violation_is_named_and_nothing_is_stored(alice: Client) -> 
 async def test_a_schema_nested_too_deeply_is_refused(alice: Client) -> None:
     before = await factories.holdings(alice)
 
-    given = {"name": "n", "workflowType": "t", "taskQueue": "q", "inputSchema": nested(65)}
-    refused = await alice.error(factories.CREATE_WORKFLOW, input=given)
+    refused = await create(alice, inputSchema=nested(65))
 
-    assert refused["message"] == "A value is nested deeper than 64 levels."
-    assert refused["extensions"] == {"code": "INVALID_INPUT"}
+    assert refused["__typename"] == "InvalidInputError"
+    assert [issue["message"] for issue in refused["issues"]] == ["is nested deeper than 64 levels"]
     assert await factories.holdings(alice) == before
 
 
