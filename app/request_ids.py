@@ -17,8 +17,8 @@ _OPENINGS = ("http.response.start", "websocket.accept", "websocket.http.response
 _GOOD_ENDS = (1000, 1001, 1012)
 # Refusals whose reasons are about a token; others may quote what the client sent.
 _EXPLAINED_ENDS = (1013, 4403)
-# Trace Context (W3C): version, trace, parent, flags.
-_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+# Trace Context (W3C): version, trace (not all zeros), parent, flags.
+_TRACE = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
 class RequestIds:
