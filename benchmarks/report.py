@@ -34,7 +34,7 @@ Postgres' own CPU is given apart. Throughput and latency are those of 8 connecti
 | Contestant | What it is |
 |---|---|
 | temporal-graphql | the product as users run it: `temporal-graphql serve`, one process, authentication, \
-limits, logging and the whole schema |
+limits, logging and the whole schema; the limits of one user are raised, who sends here what thousands do |
 | FastAPI + SQLModel | what it replaces, as a competent team writes it: REST with offset and count, two raw \
 WebSockets over Redis pub/sub, the same tokens (`benchmarks/rivals/rest`) |
 | Node, mercurius | mercurius with graphql-jit, pg with prepared statements, graphql-ws over ws, ioredis, \
