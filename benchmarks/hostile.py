@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import websockets
 
+from benchmarks.processes import cpu_seconds
 from tests import factories
 from tests.client import Api, Client, connected
 from tests.faults.record import machine
@@ -159,13 +160,14 @@ class Figures:
     median_ms: float
     p95_ms: float
     event_p95_ms: float
+    cpu_percent: float
     memory_mb: float
 
     def __str__(self) -> str:
         return (
             f"| {self.attack} | {self.asked} | {self.failed} "
             f"| {self.median_ms:.1f} ms | {self.p95_ms:.1f} ms "
-            f"| {self.event_p95_ms:.1f} ms | {self.memory_mb:.0f} MB |"
+            f"| {self.event_p95_ms:.1f} ms | {self.cpu_percent:.0f} % | {self.memory_mb:.0f} MB |"
         )
 
 
@@ -182,7 +184,9 @@ async def measured(replica: Replica, attack: Attack, seconds: float) -> Figures:
     )
     try:
         await asyncio.sleep(2)
+        began, before = time.monotonic(), cpu_seconds(replica.process.pid)
         lags, failed, events = await _ask(replica.api, seconds)
+        cpu = (cpu_seconds(replica.process.pid) - before) / (time.monotonic() - began)
     finally:
         attacker.kill()
         await attacker.wait()
@@ -193,6 +197,7 @@ async def measured(replica: Replica, attack: Attack, seconds: float) -> Figures:
         median_ms=statistics.median(lags),
         p95_ms=_p95(lags),
         event_p95_ms=_p95(events),
+        cpu_percent=100 * cpu,
         memory_mb=resident_bytes(replica) / 1e6,
     )
 
@@ -256,10 +261,13 @@ a second, starts one each time, and waits for its first event on a WebSocket.
 
 * **Asked**, **failed**: the user's rounds, and those that were not answered well.
 * **List**: from the request to the answer. **Event**: from the start's request to its first event.
-* **Memory**: of the replica, at the end of its attack.
+* **CPU**, **memory**: of the replica, during its attack, in percent of a core, and at its end.
 
-| Attack | Asked | Failed | List, median | List, p95 | Event, p95 | Memory |
-|---|---|---|---|---|---|---|
+The attackers, and whatever else ran on the machine, work on the same cores and so take from the user's time;
+the replica's CPU is what an attack costs by itself.
+
+| Attack | Asked | Failed | List, median | List, p95 | Event, p95 | CPU | Memory |
+|---|---|---|---|---|---|---|---|
 {rows}
 """
 

@@ -46,5 +46,6 @@ async def test_a_browser_runs_a_query_and_a_subscription_without_leaving_the_hos
 
     seen = json.loads(output)
     assert seen["ok"], seen
+    assert seen["policy"].startswith("default-src 'none'; script-src 'self';")
     assert process.returncode == 0
     assert (tmp_path / "playground.png").stat().st_size > 10_000
