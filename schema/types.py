@@ -286,7 +286,8 @@ class Execution(Node):
     def duration(self) -> float | None:
         if self.started_at is None:
             return None
-        return ((self.completed_at or datetime.now(UTC)) - self.started_at).total_seconds()
+        # Temporal's clock says when it ended, this server's when it was told of the start.
+        return max(0.0, ((self.completed_at or datetime.now(UTC)) - self.started_at).total_seconds())
 
     @strawberry.field(
         description=(

@@ -126,6 +126,8 @@ def settings(database_url: str, redis_url: str, temporal_address: str) -> Settin
         tracker_poll_seconds=0.2,
         start_grace_seconds=1.0,
         hub_backstop_seconds=1.0,
+        # A busy machine is no outage.
+        redis_wait_seconds=2.0,
     )
 
 

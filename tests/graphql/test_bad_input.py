@@ -522,7 +522,7 @@ async def test_another_protocol_is_not_spoken(quiet_log: Quiet, api: Api) -> Non
 
 
 async def test_unknown_paths(quiet_log: Quiet, api: Api) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=False) as http:
         response = await http.get(api.url.replace("/graphql", "/nothing"))
 
     assert response.status_code == 404
