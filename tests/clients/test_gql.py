@@ -1,21 +1,19 @@
 """gql, the GraphQL client for Python: a query over HTTP, a subscription over a WebSocket."""
 
-import asyncio
-
 from gql import Client as Gql
 from gql import GraphQLRequest
 from gql.transport.httpx import HTTPXAsyncTransport
-from gql.transport.websockets import WebsocketsTransport
 
 from app import auth
 from tests import factories
 from tests.client import SECRET, Api, Client
+from tests.clients.watching import VERSIONS, gql_told
 
 EXECUTIONS = "query ($first: Int) { executions(first: $first) { nodes { id status } } }"
 
 
 def bearer() -> dict[str, str]:
-    """What Alice shows, as a header and as the payload of connection_init."""
+    """What Alice shows."""
     return {"Authorization": f"Bearer {auth.mint(SECRET, 'alice')}"}
 
 
@@ -41,10 +39,5 @@ async def test_a_subscription_follows_an_execution_to_its_end(
     api: Api, alice: Client, tracker: None, worker: str
 ) -> None:
     execution = await factories.paid(alice, worker)
-    transport = WebsocketsTransport(url=api.ws_url, init_payload=bearer())
-    request = GraphQLRequest(factories.EVENTS, variable_values={"id": execution["id"]})
 
-    async with asyncio.timeout(60), Gql(transport=transport) as session:
-        told = [result["executionEvents"]["version"] async for result in session.subscribe(request)]
-
-    assert told == [1, 2, 3, 4, 5, 6]
+    assert await gql_told(api, alice.token, execution["id"]) == VERSIONS

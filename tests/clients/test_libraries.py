@@ -1,7 +1,5 @@
 """graphql-ws, graphql-sse, Apollo Client, urql and curl follow an execution to its end."""
 
-import asyncio
-import json
 import signal
 from typing import Any
 
@@ -12,8 +10,7 @@ from app import auth
 from app.servers import free_port
 from tests import factories
 from tests.client import SECRET, Api, Client
-from tests.clients.programs import output
-from tests.clients.watching import LIBRARIES, Watchers, watching
+from tests.clients.watching import LIBRARIES, VERSIONS, Watchers, curl_told, watching
 from tests.processes.commands import Program
 
 
@@ -82,18 +79,5 @@ async def test_curl_follows_an_execution_to_its_end(
     api: Api, alice: Client, tracker: None, worker: str
 ) -> None:
     execution = await factories.paid(alice, worker)
-    body = json.dumps({"query": factories.EVENTS, "variables": {"id": execution["id"]}})
-    headers = (
-        f"Authorization: Bearer {alice.token}",
-        "Content-Type: application/json",
-        "Accept: text/event-stream",
-    )
 
-    said = await asyncio.to_thread(
-        output, *("curl", "-sSN", api.url, "-d", body), *(f"-H{header}" for header in headers)
-    )
-
-    events = [json.loads(line[6:]) for line in said.splitlines() if line.startswith("data: {")]
-    versions = [event["data"]["executionEvents"]["version"] for event in events]
-    assert versions == [1, 2, 3, 4, 5, 6]
-    assert said.rstrip().splitlines()[-2:] == ["event: complete", "data:"]
+    assert await curl_told(api, alice.token, execution["id"]) == VERSIONS
