@@ -163,9 +163,10 @@ async def archive(services: Services, workflow_id: str) -> None:
         )
 
 
-async def start(client: Client, workflow_id: str, input: Any = None) -> dict[str, Any]:
+async def start(client: Client, workflow_id: str, input: Any = None, **more: Any) -> dict[str, Any]:
     """A started execution: `{id, status, version, ..., cursor}`."""
-    started = (await client.data(START, input={"workflowId": workflow_id, "input": input}))["startExecution"]
+    given = {"workflowId": workflow_id, "input": input, **more}
+    started = (await client.data(START, input=given))["startExecution"]
     assert started["__typename"] == "StartExecutionSuccess", started
     return {**started["execution"], "cursor": started["cursor"]}
 

@@ -5,7 +5,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -27,6 +27,9 @@ STARTS_AT_ONCE = 20
 STARTS_PER_CLIENT = 50
 SETTLE_SECONDS = 120.0
 POLL_SECONDS = 0.2
+RETRY_SECONDS = 0.5
+# What a client meets while something is away.
+AWAY = (httpx.TransportError, AssertionError)
 # Temporal records it, with the time at which a worker took the activity, only when the activity ends.
 LATE = "ACTIVITY_STARTED"
 
@@ -96,17 +99,23 @@ class Scene:
         await asyncio.gather(*map(start_some, chunks))
 
     async def start_through_faults(self, input: dict[str, Any], cancel_after_seconds: float | None) -> None:
-        """Start an execution, and maybe cancel it, as a user would while anything may be away."""
+        """Start an execution, and maybe cancel it, as a client does while anything may be away."""
         async with self.client() as client:
-            try:
-                execution = await factories.start(client, self._workflow_id, input)
-                self.executions.append(execution)
-                if cancel_after_seconds is not None:
-                    await asyncio.sleep(cancel_after_seconds)
+            execution = await self._started_at_last(client, input)
+            self.executions.append(execution)
+            if cancel_after_seconds is not None:
+                await asyncio.sleep(cancel_after_seconds)
+                with suppress(*AWAY):
                     await client.answer(factories.CANCEL, input={"id": execution["id"]})
-            except (httpx.TransportError, AssertionError):
-                # It may have been accepted or not: the log knows.
-                return
+
+    async def _started_at_last(self, client: Client, input: dict[str, Any]) -> dict[str, Any]:
+        """Start with an idempotency key, again and again until there is an answer."""
+        key = secrets.token_hex(8)
+        while True:
+            try:
+                return await factories.start(client, self._workflow_id, input, idempotencyKey=key)
+            except AWAY:
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def crowd(self, seconds: float, *apis: Api) -> None:
         """Start executions at the first replica with the usual subscribers, and wait until all work."""

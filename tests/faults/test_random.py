@@ -51,6 +51,7 @@ async def test_random_executions_under_random_faults(stack: Stack, size: Size, r
             await stack.backstop_deliveries(),
         )
         record.lines.append(line)
+        assert line.executions == size.oracle_executions
         assert line.converged_seconds < size.temporal_converged_seconds, line
         stack.check_said()
 
