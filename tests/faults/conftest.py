@@ -11,6 +11,7 @@ from tests.faults.stack import Stack, stacked
 from tests.processes.conftest import reachable
 
 FOLDER = "tests/faults"
+SHOWN = pytest.StashKey[Record]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,10 +34,16 @@ def record(size: Size, pytestconfig: pytest.Config, request: pytest.FixtureReque
     kept = Record()
     yield kept
     if size.full:
-        pytestconfig.get_terminal_writer().write(f"\n{kept}\n")
+        pytestconfig.stash[SHOWN] = kept
     whole = pytestconfig.args == [FOLDER] and not pytestconfig.option.keyword
     if size.full and whole and not request.session.testsfailed:
         kept.write()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what a full run showed, whether it is written down or not."""
+    if SHOWN in config.stash:
+        terminalreporter.write(f"\n{config.stash[SHOWN]}\n")
 
 
 @pytest_asyncio.fixture(scope="session")
