@@ -34,7 +34,7 @@ from graphql import (
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from app.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
-from schema.limits import fragments
+from schema.selections import fragments
 
 MUTATION = 10
 INTROSPECTION = {"__typename": 0, "__type": 10, "__schema": 400}

@@ -19,6 +19,7 @@ from graphql import (
 )
 
 from app.errors import TooComplex
+from schema.selections import fragments
 
 INTROSPECTION_FIELDS = frozenset({"__schema", "__type"})
 
@@ -120,13 +121,6 @@ def _directed(
     size: Size,
 ) -> Size:
     return size._replace(directives=size.directives + len(node.directives)) if node.directives else size
-
-
-def fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    """The fragments of a document by their names."""
-    return {
-        each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
-    }
 
 
 def excess(document: DocumentNode, limits: Limits) -> GraphQLError | None:

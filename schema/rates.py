@@ -1,19 +1,9 @@
 """Operations are charged to their user's rates once they are known to be valid, before they are executed."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLError,
-    InlineFragmentNode,
-    SelectionSetNode,
-    get_operation_ast,
-)
+from graphql import GraphQLError, get_operation_ast
 from strawberry.extensions.field_extension import AsyncExtensionResolver, FieldExtension
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
@@ -21,6 +11,7 @@ from strawberry.types.graphql import OperationType
 from app.errors import RateLimited
 from schema.info import Info
 from schema.operation import Operation
+from schema.selections import fields, fragments
 
 
 async def charge(operation: Operation) -> PreExecutionError | None:
@@ -54,24 +45,5 @@ def _mutations(operation: Operation) -> int:
     assert document is not None
     chosen = get_operation_ast(document, operation.operation_name)
     assert chosen is not None
-    return len(set(_keys(chosen.selection_set, _fragments(document))))
-
-
-def _fragments(document: DocumentNode) -> dict[str, SelectionSetNode]:
-    return {
-        each.name.value: each.selection_set
-        for each in document.definitions
-        if isinstance(each, FragmentDefinitionNode)
-    }
-
-
-def _keys(selections: SelectionSetNode | None, fragments: dict[str, SelectionSetNode]) -> Iterator[str]:
-    """The names in the answer, each fragment looked at once: it is taken from `fragments`."""
-    for node in selections.selections if selections else ():
-        match node:
-            case FieldNode():
-                yield (node.alias or node.name).value
-            case InlineFragmentNode():
-                yield from _keys(node.selection_set, fragments)
-            case FragmentSpreadNode():
-                yield from _keys(fragments.pop(node.name.value, None), fragments)
+    chosen_fields = fields(chosen.selection_set, fragments(document))
+    return len({(each.alias or each.name).value for each in chosen_fields})

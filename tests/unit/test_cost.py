@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from schema import Limits, build
 from schema.cost import price
-from schema.limits import Ruler, Size, fragments
+from schema.limits import Ruler, Size
+from schema.selections import fragments
 
 SCHEMA = build(Limits())._schema
 
