@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.errors import ErrorCode
+from app.refusals import GRAPHQL_JSON, refusal
 
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
@@ -107,5 +106,4 @@ def _hostname(host: str) -> str | None:
 
 
 def _misdirected() -> Response:
-    error = {"message": "There is no such host here.", "extensions": {"code": ErrorCode.INVALID_INPUT}}
-    return Response(orjson.dumps({"errors": [error]}), 421, media_type="application/graphql-response+json")
+    return Response(refusal("There is no such host here."), 421, media_type=GRAPHQL_JSON)

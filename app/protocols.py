@@ -10,17 +10,14 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
-import orjson
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 from websockets.frames import Frame
 
-from app import logs
-from app.errors import ErrorCode
+from app import logs, refusals
 
 log = logging.getLogger(__name__)
 
@@ -95,15 +92,9 @@ class HttpConnection(HttpToolsProtocol):
 
     config: Configuration
 
-    def __init__(
-        self,
-        config: Configuration,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._bounds = config.bounds
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._bounds = self.config.bounds
         self._deadline, self._stalled, self._closing = (Timer(self.loop) for _ in range(3))
         self._phase = Phase.IDLE
         self._in_head = False
@@ -303,18 +294,12 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     config: Configuration
 
-    def __init__(
-        self,
-        config: Configuration,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._bounds = config.bounds
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._bounds = self.config.bounds
         self._stalled, self._closing = Timer(self.loop), Timer(self.loop)
         self._fragments = bytearray()
-        self.close_timeout = config.bounds.linger_seconds
+        self.close_timeout = self._bounds.linger_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stalled.stop()
@@ -413,11 +398,10 @@ def _reason(error: httptools.HttpParserError) -> Refusal:
 
 def _refused(refusal: Refusal) -> bytes:
     """A whole response, after which the connection ends."""
-    error = {"message": refusal.message, "extensions": {"code": ErrorCode.INVALID_INPUT}}
-    body = orjson.dumps({"errors": [error]})
+    body = refusals.refusal(refusal.message)
     head = (
         f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}\r\n"
-        "content-type: application/graphql-response+json\r\n"
+        f"content-type: {refusals.GRAPHQL_JSON}\r\n"
         f"content-length: {len(body)}\r\n"
         "x-content-type-options: nosniff\r\n"
         "connection: close\r\n\r\n"

@@ -34,12 +34,11 @@ class Loaders:
         self._db = db
         self._caller = caller
         self._by_arguments: dict[Hashable, DataLoader[Any, Any]] = {}
-        self._reading: set[asyncio.Task[Any] | None] = set()
+        self._reading: set[asyncio.Task[Any]] = set()
 
     def stop(self) -> None:
         """Give up what is still being read: nobody waits for it any more."""
         for task in self._reading:
-            assert task is not None
             task.cancel()
 
     @cached_property
@@ -106,6 +105,7 @@ class Loaders:
         async def load(ids: list[K]) -> list[V | None]:
             # A batch has a task of its own, which does not end with those that wait for it.
             task = asyncio.current_task()
+            assert task is not None
             self._reading.add(task)
             try:
                 async with self._db.read() as connection:

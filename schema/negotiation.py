@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from app.errors import ErrorCode
+from app.refusals import GRAPHQL_JSON
 
 JSON = "application/json"
-GRAPHQL_JSON = "application/graphql-response+json"
 METHODS = "GET, POST, OPTIONS"
 MAX_MEDIA_RANGES = 50
 

@@ -26,14 +26,14 @@ def decoded(text: str | bytes) -> Any:
     return value
 
 
-def too_deep(request: object, max_levels: int) -> bool:
-    """Whether a value in a request is nested deeper than that many levels."""
+def too_deep(request: object, max_levels: int) -> str | None:
+    """What is wrong with a request in which a value is nested deeper than that; None where none is."""
     level: list[Any] = [request]
     for _ in range(max_levels + ENVELOPE_LEVELS):
         level = [each for value in level for each in _containers(value)]
         if not level:
-            return False
-    return True
+            return None
+    return f"A value is nested deeper than {max_levels} levels."
 
 
 def _containers(value: Any) -> Iterator[Any]:

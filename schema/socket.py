@@ -121,9 +121,8 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
             await super().handle_subscribe(message)
 
     def _operation_problem(self, message: SubscribeMessage) -> str | None:
-        levels = cast("Schema", self.schema).limits.json_depth
-        if too_deep(message["payload"], levels):
-            return f"A value is nested deeper than {levels} levels."
+        if problem := too_deep(message["payload"], cast("Schema", self.schema).limits.json_depth):
+            return problem
         if len(self.operations) >= (self.max_subscriptions_per_connection or 0):
             return "Too many operations run on this socket: complete one."
         return None

@@ -34,11 +34,11 @@ from strawberry.types.graphql import OperationType
 from app import logs
 from app.auth import Verifier, bearer
 from app.errors import ErrorCode, Unauthenticated, Unavailable
+from app.refusals import GRAPHQL_JSON, refusal
 from resolvers.context import Services
 from schema import Schema
 from schema.named import Asked, misshapen
 from schema.negotiation import (
-    GRAPHQL_JSON,
     METHODS,
     Refused,
     check_body,
@@ -184,10 +184,8 @@ class GraphQLView(GraphQL[Session, None]):
             check_body(request.content_type or "", request.headers.get("content-encoding", ""))
             check_length(request.headers.get("content-length", ""), self._options.max_body_bytes)
             data = self.parse_json(await request.get_body())
-        if problem := misshapen(data):
+        if problem := misshapen(data) or too_deep(data, self._max_json_depth):
             raise HTTPException(400, problem)
-        if too_deep(data, self._max_json_depth):
-            raise HTTPException(400, f"A value is nested deeper than {self._max_json_depth} levels.")
         return GraphQLRequestData(
             query=Asked.of(data),
             variables=data.get("variables"),
@@ -337,15 +335,12 @@ def failure(
     headers: dict[str, str] | None = None,
     extensions: dict[str, Any] | None = None,
 ) -> Response:
-    """A request error as GraphQL over HTTP wants it: JSON, with a code.
-
-    It is always of the newer media type, in which alone a status other than 200 speaks for GraphQL.
-    """
+    """A request error as GraphQL over HTTP wants it: JSON, with a code."""
     # Other messages may quote what the client sent.
     reason = {"reason": message} if code in (ErrorCode.UNAUTHENTICATED, ErrorCode.UNAVAILABLE) else {}
     log.info("Refused a request", extra=logs.fields(code=code.value, status=int(status), **reason))
-    body = {"errors": [{"message": message, "extensions": {"code": code, **(extensions or {})}}]}
-    return Response(orjson.dumps(body), status, headers, media_type=GRAPHQL_JSON)
+    body = refusal(message, code, **(extensions or {}))
+    return Response(body, status, headers, media_type=GRAPHQL_JSON)
 
 
 def refusal_status(errors: list[dict[str, Any]]) -> int:
