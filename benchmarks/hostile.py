@@ -198,7 +198,7 @@ async def measured(replica: Replica, attack: Attack, seconds: float) -> Figures:
         p95_ms=_p95(lags),
         event_p95_ms=_p95(events),
         cpu_percent=100 * cpu,
-        memory_mb=resident_bytes(replica) / 1e6,
+        memory_mb=resident_bytes(replica.process.pid) / 1e6,
     )
 
 

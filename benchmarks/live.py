@@ -12,7 +12,6 @@ burst    completions recorded per second, when many executions end at once
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -26,12 +25,13 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from benchmarks.processes import cpu_seconds
 from tests import factories
 from tests.client import Client
 from tests.eventually import eventually
 from tests.faults.record import machine
 from tests.faults.stack import Stack, stacked
-from tests.processes.commands import Command, resident_bytes
+from tests.processes.commands import resident_bytes
 
 T = TypeVar("T")
 
@@ -39,7 +39,6 @@ WHAT = ["latency", "memory", "burst"]
 PAGE = Path(__file__).parents[1] / "docs" / "live.md"
 AT_ONCE = 25
 NOBODY = "nobody-polls-this-queue"
-TICKS = os.sysconf("SC_CLK_TCK")
 FEED = "subscription { executionFeed { id cursor type status version execution { id status } } }"
 
 
@@ -92,9 +91,9 @@ async def memory(stack: Stack, subscriptions: int) -> dict[str, Any]:
     async with AsyncExitStack() as exits:
         client = await exits.enter_async_context(replica.api.client("idle"))
         await _open(exits, client, 20)
-        before = resident_bytes(replica)
+        before = resident_bytes(replica.process.pid)
         await _open(exits, client, subscriptions)
-        after = resident_bytes(replica)
+        after = resident_bytes(replica.process.pid)
     return {"subscriptions": subscriptions, "kib_each": round((after - before) / 1024 / subscriptions, 1)}
 
 
@@ -109,10 +108,10 @@ async def idle_and_burst(stack: Stack, executions: int, completions: int) -> dic
     """Many executions that nobody works on; then some of them end at once."""
     await _start_idle(stack, executions)
     await asyncio.sleep(5)
-    before = [_cpu_seconds(tracker) for tracker in stack.trackers]
+    before = [cpu_seconds(tracker.process.pid) for tracker in stack.trackers]
     await asyncio.sleep(30)
     percent = [
-        (_cpu_seconds(tracker) - earlier) / 30 * 100
+        (cpu_seconds(tracker.process.pid) - earlier) / 30 * 100
         for tracker, earlier in zip(stack.trackers, before, strict=True)
     ]
     followed = await stack.database.fetch(
@@ -161,11 +160,6 @@ async def _has_ended(database: "asyncpg.Pool[asyncpg.Record]", count: int) -> bo
 async def _all(work: Iterator[Awaitable[T]]) -> None:
     while batch := list(islice(work, AT_ONCE)):
         await asyncio.gather(*batch)
-
-
-def _cpu_seconds(command: Command) -> float:
-    fields = Path(f"/proc/{command.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Server processes: started, asked what they used, ended."""
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from app import servers
 from tests.eventually import eventually
+from tests.processes.commands import resident_bytes
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
@@ -40,10 +40,7 @@ class Process:
 
     def resident_bytes(self) -> int:
         """The memory of the process alone, without those that it started."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
-        assert found
-        return int(found[1]) * 1024
+        return resident_bytes(self.pid)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The root fields of mutations."""
 
+from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -38,6 +39,9 @@ from schema.payloads import (
 )
 from schema.rates import Chargeable
 
+# Each of them is refused where its user has done too much.
+_mutation = partial(strawberry.mutation, extensions=[Chargeable()])
+
 
 @strawberry.type(
     description=(
@@ -46,9 +50,7 @@ from schema.rates import Chargeable
     )
 )
 class Mutation:
-    @strawberry.mutation(
-        description="Register a Temporal workflow type, so that it can be started.", extensions=[Chargeable()]
-    )
+    @_mutation(description="Register a Temporal workflow type, so that it can be started.")
     async def create_workflow(
         self,
         info: Info,
@@ -65,11 +67,10 @@ class Mutation:
         )
         return CreateWorkflowSuccess.of(record)
 
-    @strawberry.mutation(
+    @_mutation(
         description=(
             "Change a registered workflow. It applies to executions that Temporal starts from now on."
-        ),
-        extensions=[Chargeable()],
+        )
     )
     async def update_workflow(
         self,
@@ -79,12 +80,11 @@ class Mutation:
         record = await workflows.update_workflow(info.context, id=input.id, changes=input.changes())
         return UpdateWorkflowSuccess.of(record)
 
-    @strawberry.mutation(
+    @_mutation(
         description=(
             "Archive a workflow: it cannot be started any more, and its executions stay readable. "
             "Archiving it again changes nothing."
-        ),
-        extensions=[Chargeable()],
+        )
     )
     async def archive_workflow(
         self,
@@ -93,12 +93,11 @@ class Mutation:
     ) -> ArchiveWorkflowResult:
         return ArchiveWorkflowSuccess.of(await workflows.archive_workflow(info.context, id=id))
 
-    @strawberry.mutation(
+    @_mutation(
         description=(
             "Start a workflow. While Temporal does not answer, the execution stays PENDING and is started "
             "later: nothing is lost."
-        ),
-        extensions=[Chargeable()],
+        )
     )
     async def start_execution(
         self,
@@ -115,12 +114,11 @@ class Mutation:
         )
         return StartExecutionSuccess.of(outcome)
 
-    @strawberry.mutation(
+    @_mutation(
         description=(
             "Ask a workflow to cancel itself; one that Temporal has not started is cancelled at once. "
             "Asking again while it winds up changes nothing."
-        ),
-        extensions=[Chargeable()],
+        )
     )
     async def cancel_execution(
         self,
@@ -132,12 +130,11 @@ class Mutation:
         )
         return CancelExecutionSuccess.of(outcome)
 
-    @strawberry.mutation(
+    @_mutation(
         description=(
             "Pause, resume or cancel an execution, end it by hand as completed or failed, "
             "or change its labels."
-        ),
-        extensions=[Chargeable()],
+        )
     )
     async def update_execution(
         self,
@@ -155,12 +152,11 @@ class Mutation:
         )
         return UpdateExecutionSuccess.of(outcome)
 
-    @strawberry.mutation(
+    @_mutation(
         description=(
             "End a workflow at once, without a chance to clean up: its execution is then FAILED, "
             "with the reason TERMINATED."
-        ),
-        extensions=[Chargeable()],
+        )
     )
     async def terminate_execution(
         self,
@@ -174,9 +170,8 @@ class Mutation:
         )
         return TerminateExecutionSuccess.of(outcome)
 
-    @strawberry.mutation(
+    @_mutation(
         description="Send a workflow a signal. A paused one gets it when it goes on.",
-        extensions=[Chargeable()],
     )
     async def signal_execution(
         self,
@@ -188,12 +183,11 @@ class Mutation:
         )
         return SignalExecutionSuccess.of(outcome)
 
-    @strawberry.mutation(
+    @_mutation(
         description=(
             "Start an execution's workflow anew: a new execution, with the same labels, and the same input "
             "unless another is given."
-        ),
-        extensions=[Chargeable()],
+        )
     )
     async def rerun_execution(
         self,

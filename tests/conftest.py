@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 import app.worker
-from app import main, migrate, temporal
+from app import logs, main, migrate, temporal
 from app.servers import Servers, embedded
 from app.settings import Settings
 from resolvers.context import Services
@@ -33,8 +33,6 @@ hypothesis.settings.load_profile("tests")
 
 # The folders whose tests share processes, and wait more than they work.
 STACKS = ("faults", "processes")
-# Where what we log comes from, at the level that is usual in production.
-OURS = ("app", "resolvers", "schema")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +57,7 @@ def eavesdropper() -> Iterator[None]:
     """Fails the run in which this process would have logged a token, the key, or the tests' canary."""
     listening = Eavesdropper()
     logging.getLogger().addHandler(listening)
-    for name in OURS:
+    for name in logs.OURS:
         logging.getLogger(name).setLevel(logging.INFO)
     yield
     assert listening.heard == []

@@ -22,12 +22,12 @@ async def test_a_history_near_the_limit(stack: Stack, size: Size, record: Record
         assert await handle.result() == timers
         scene.watch_feed(1, stack.replicas[0].api)
         tracker = await stack.start_tracker(0)
-        before = resident_bytes(tracker)
+        before = resident_bytes(tracker.process.pid)
 
         await scene.settled()
 
         verdict = await scene.verdict()
-        grown = resident_bytes(tracker, peak=True) - before
+        grown = resident_bytes(tracker.process.pid, peak=True) - before
         assert verdict.delivered > 2 * timers
         assert grown < ALLOWED_BYTES, f"{grown / 1e6:.1f} MB"
     record.notes.append(

@@ -32,11 +32,11 @@ async def test_a_reader_that_reads_nothing(stack: Stack, size: Size, record: Rec
         await write(load, count, size.slow_reader_seconds / 4)
         await eventually(lambda: len(read_so_far) == count, 60)
         await slow.subscribe("1", QUERY, {"after": cursor(1 + count)})
-        before = peak = resident_bytes(load.replica)
+        before = peak = resident_bytes(load.replica.process.pid)
 
         for _ in range(10):
             await write(load, count // 10, size.slow_reader_seconds / 10)
-            peak = max(peak, resident_bytes(load.replica))
+            peak = max(peak, resident_bytes(load.replica.process.pid))
 
         await brisk
         assert read_so_far == list(range(2, 2 * count + 2))

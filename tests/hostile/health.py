@@ -108,7 +108,7 @@ class Patient:
     def _vitals(self) -> Vitals:
         pid = self.replica.process.pid
         sockets = open_sockets(pid)
-        return Vitals(resident_bytes(self.replica), len(sockets & accepted(pid, self.api.port)), len(sockets))
+        return Vitals(resident_bytes(pid), len(sockets & accepted(pid, self.api.port)), len(sockets))
 
     async def _all_wait(self) -> bool:
         rows = await self.database.fetch(CONNECTIONS)

@@ -128,9 +128,9 @@ def alive(pids: Collection[int]) -> dict[int, str]:
     return {int(pid): " ".join(args) for pid, state, *args in rows if int(pid) in pids and state[0] != "Z"}
 
 
-def resident_bytes(command: Command, *, peak: bool = False) -> int:
+def resident_bytes(pid: int, *, peak: bool = False) -> int:
     """The memory that a process has, or at its peak had."""
-    status = Path(f"/proc/{command.process.pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB$", status, re.MULTILINE)
     assert found
     return int(found[1]) * 1024
