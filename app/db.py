@@ -1,29 +1,78 @@
-"""The engine and its two scopes; the only place that commits."""
+"""The connection pool and its two scopes; the only place that commits."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import select
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+import asyncpg
 import orjson
-from sqlalchemy import text
+from sqlalchemy import ClauseElement, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.errors import Unavailable
 from app.records import Delivery
+from app.statements import Prepared, Rows, Statements, Values
 
-Connection = AsyncConnection
 Announce = Callable[[Sequence[Delivery]], None]
+
+CONNECT_SECONDS: Final = 5
+CLOSE_SECONDS: Final = 5
+# Classes of SQLSTATE: a lost connection, a shutdown or a timeout, and too many of something.
+_OUTAGES = ("08", "57", "53")
+# The last is what the driver says of a connection that has been ended, and does not know it yet.
+_FAILURES = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+class Driver(asyncpg.Connection):
+    """A connection on which nothing is set that a reset would have to undo: it saves a round trip."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+    def is_stale(self) -> bool:
+        """Whether something has come that nobody asked for, which is the server's farewell."""
+        transport = self._transport  # type: ignore[attr-defined]  # asyncpg's types do not have it
+        if transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Executes statements that are written with SQLAlchemy."""
+
+    driver: Any
+    statements: Statements
+
+    async def execute(
+        self, statement: ClauseElement | Prepared, values: Values | Sequence[Values] | None = None
+    ) -> Rows:
+        """What a statement returns with some values; with several, of which nothing is returned."""
+        if isinstance(values, Sequence):
+            assert isinstance(statement, ClauseElement)
+            shape, many = self.statements.ready_for_many(statement, values)
+            await self.driver.executemany(shape.text, many)
+            return Rows(shape, ())
+        shape, ordered = self.statements.ready(statement, values or {})
+        return Rows(shape, await self.driver.fetch(shape.text, *ordered))
 
 
 @dataclass(frozen=True)
 class Transaction:
     """A write in progress and the deliveries to announce once it is committed."""
 
-    connection: AsyncConnection
+    connection: Connection
     deliveries: list[Delivery] = field(default_factory=list)
 
 
@@ -43,45 +92,40 @@ class Database:
         announce: Announce,
     ) -> None:
         self._announce = announce
-        self._engine = create_async_engine(
-            async_url(url),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=wait_seconds,
-            pool_pre_ping=True,
-            json_serializer=_json_text,
-            json_deserializer=orjson.loads,
-            # A statement's values are its user's: they belong into no log.
-            hide_parameters=True,
-            connect_args={
-                "timeout": 5,
-                "server_settings": {
-                    "statement_timeout": str(int(statement_timeout_seconds * 1000)),
-                    "application_name": "temporal-graphql",
-                    # Postgres' 4 is for discs that turn: it reads too much there to find little.
-                    "random_page_cost": "1.1",
-                    # A plan made for all filters alike is wrong for most: rare and common need their own.
-                    "plan_cache_mode": "force_custom_plan",
-                },
+        self._wait_seconds = wait_seconds
+        self._statements = Statements()
+        self._pool = asyncpg.create_pool(
+            driver_url(url),
+            min_size=0,
+            max_size=pool_size,
+            max_inactive_connection_lifetime=0,
+            connection_class=Driver,
+            init=_with_json,
+            timeout=CONNECT_SECONDS,
+            max_cached_statement_lifetime=0,
+            statement_cache_size=500,
+            server_settings={
+                "statement_timeout": str(int(statement_timeout_seconds * 1000)),
+                "application_name": "temporal-graphql",
+                # Postgres' 4 is for discs that turn: it reads too much there to find little.
+                "random_page_cost": "1.1",
+                # A plan made for all filters alike is wrong for most: rare and common need their own.
+                "plan_cache_mode": "force_custom_plan",
             },
         )
-        # One SELECT needs no BEGIN and no ROLLBACK around it.
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncIterator[Connection]:
         """A connection for reading, each statement by itself; raises Unavailable when Postgres is."""
-        with _translated():
-            async with self._reader.connect() as connection:
-                yield connection
+        async with self._connected() as connection:
+            yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """One transaction: committed on leaving and then announced, or undone; raises Unavailable."""
-        with _translated():
-            async with self._engine.begin() as connection:
-                transaction = Transaction(connection)
-                yield transaction
+        async with self._connected() as connection, connection.driver.transaction():
+            transaction = Transaction(connection)
+            yield transaction
         if transaction.deliveries:
             self._announce(transaction.deliveries)
 
@@ -91,33 +135,53 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        """Close all connections; those still in use are given a moment."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await (await self._pool).close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        driver = None
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                driver = await self._acquired()
+            yield Connection(driver, self._statements)
+        except _FAILURES as error:
+            if _is_outage(error):
+                raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
+            raise
+        finally:
+            if driver is not None:
+                await self._pool.release(driver)
+
+    async def _acquired(self) -> Any:
+        pool: Any = await self._pool
+        while (driver := await pool.acquire()).is_stale():
+            driver.terminate()
+            await pool.release(driver)
+        return driver
 
 
-def async_url(url: str) -> str:
-    """The address with the asyncpg driver named, as SQLAlchemy wants it."""
-    return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+def driver_url(url: str) -> str:
+    """The address without the name of a driver, as asyncpg wants it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+async def _with_json(driver: Any) -> None:
+    """Let a connection take and give values for JSON, not texts."""
+    await driver.set_type_codec("jsonb", encoder=_json_text, decoder=orjson.loads, schema="pg_catalog")
 
 
 def _json_text(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (IntegrityError, Unavailable):
-        raise
-    except DBAPIError as error:
-        if _is_outage(error):
-            raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
-        raise
-    except (OSError, TimeoutError, PoolTimeoutError) as error:
-        raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
-
-
-def _is_outage(error: DBAPIError) -> bool:
-    """Whether the error is a lost connection, a shutdown or a timeout (SQLSTATE 08, 57, 53)."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return error.connection_invalidated or state[:2] in {"08", "57", "53"}
+def _is_outage(error: Exception) -> bool:
+    """Whether the error is of a lost connection, a shutdown or a timeout, and not of a statement."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _OUTAGES
+    # A value that the driver cannot send is no outage either.
+    return not isinstance(error, ValueError)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -11,8 +11,7 @@ import orjson
 from app.tables import EventType, ExecutionStatus, FailureReason
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowRecord:
+class WorkflowRecord(NamedTuple):
     """A workflow without its `input_schema`, which is read only when selected."""
 
     id: UUID
@@ -38,8 +37,7 @@ class FailureRecord:
     stack_trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRecord:
+class ExecutionRecord(NamedTuple):
     """An execution without its `input` and `output`, which are read only when selected."""
 
     id: UUID
@@ -73,8 +71,7 @@ class PendingActivityRecord:
     next_attempt_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(NamedTuple):
     """An event at its place in the feed; `recorded_at` is by our clock, `timestamp` by that of its cause."""
 
     owner_id: str
@@ -114,16 +111,21 @@ class Delivery:
 def encode(delivery: Delivery) -> str:
     """The JSON text of a delivery; `decode` turns it back."""
     # asyncpg has a UUID class of its own.
-    return orjson.dumps(delivery, default=str).decode()
+    parts = (tuple(delivery.event), tuple(delivery.execution))
+    return orjson.dumps(parts, default=str).decode()
 
 
 def decode(text: str) -> Delivery:
     """The delivery in a text that `encode` made; raises ValueError for any other, an older version's too."""
     try:
-        parts = orjson.loads(text)
-        return Delivery(_event(parts["event"]), _execution(parts["execution"]))
+        event, execution = orjson.loads(text)
+        return Delivery(_event(_named(EventRecord, event)), _execution(_named(ExecutionRecord, execution)))
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise ValueError("not a delivery") from error
+
+
+def _named(kind: type[EventRecord | ExecutionRecord], values: Any) -> dict[str, Any]:
+    return dict(zip(kind._fields, values, strict=True))
 
 
 def _event(fields: dict[str, Any]) -> EventRecord:

@@ -3,11 +3,10 @@
 import asyncio
 
 from alembic import context
-from sqlalchemy import Connection, pool
+from sqlalchemy import Connection, make_url, pool
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from app.db import async_url
 from app.migrate import MigrationError
 from app.tables import METADATA
 
@@ -20,7 +19,7 @@ def _migrate(connection: Connection) -> None:
 
 async def _connection(url: str) -> AsyncConnection:
     try:
-        return await create_async_engine(async_url(url), poolclass=pool.NullPool).connect()
+        return await create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool).connect()
     except (OSError, SQLAlchemyError, ValueError) as error:
         raise MigrationError(f"the database cannot be reached: {_root(error)}") from error
 

@@ -1,7 +1,7 @@
 """The event log: appended in the transaction that changes the execution, read by position."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
@@ -10,7 +10,6 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Row,
     Uuid,
     bindparam,
     delete,
@@ -21,20 +20,20 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import col
 
 from app.auth import Caller
-from app.db import Transaction
+from app.db import Connection, Transaction
 from app.errors import CursorExpired
 from app.filters import EVERY_EVENT, ExecutionEventFilter
 from app.paging import Page, Window
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord
 from app.store import executions, keyset, narrowing, tallies
 from app.store.keyset import Order, Rows
+from app.store.membership import IS_OPEN, one_of
 from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus, Feed
-from app.transitions import OPEN, TERMINAL
+from app.transitions import TERMINAL
 
 COLUMNS: Sequence[Any] = [
     col(ExecutionEvent.owner_id),
@@ -83,13 +82,13 @@ async def append(
         return []
     last = await _bump(tx, execution, changed, len(drafts))
     rows = _place(execution, drafts, last - len(drafts))
-    await tx.connection.execute(insert(ExecutionEvent), [asdict(row) for row in rows])
+    await tx.connection.execute(insert(ExecutionEvent), [row._asdict() for row in rows])
     deliveries = [Delivery(row, changed) for row in rows]
     tx.deliveries.extend(deliveries)
     return deliveries
 
 
-async def bounds(connection: AsyncConnection, owner: str) -> Bounds:
+async def bounds(connection: Connection, owner: str) -> Bounds:
     """What an owner's feed holds."""
     query = select(col(Feed.pruned_through), col(Feed.last_position)).where(col(Feed.owner_id) == owner)
     row = (await connection.execute(query)).one_or_none()
@@ -97,34 +96,34 @@ async def bounds(connection: AsyncConnection, owner: str) -> Bounds:
 
 
 async def counts(
-    connection: AsyncConnection,
+    connection: Connection,
     caller: Caller,
     execution_ids: Sequence[UUID],
     types: frozenset[EventType] | None,
 ) -> dict[UUID, int]:
     """How many events of some types are kept of each of several executions."""
     execution = col(ExecutionEvent.execution_id)
-    query = select(execution, func.count()).where(visible(caller), execution.in_(set(execution_ids)))
+    query = select(execution, func.count()).where(visible(caller), one_of(execution, set(execution_ids)))
     rows = await connection.execute(query.where(*narrowing.of_types(types)).group_by(execution))
     found = {row[0]: row[1] for row in rows}
     return {id: found.get(id, 0) for id in execution_ids}
 
 
-async def count_in_feed(connection: AsyncConnection, owner: str, chosen: ExecutionEventFilter) -> int:
+async def count_in_feed(connection: Connection, owner: str, chosen: ExecutionEventFilter) -> int:
     """How many events of a filter an owner's feed holds."""
     query = select(func.count()).select_from(ExecutionEvent).where(col(ExecutionEvent.owner_id) == owner)
     narrowed = _with_executions(query).where(*narrowing.of_events(chosen))
     return int((await connection.execute(narrowed)).scalar_one())
 
 
-async def heads(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, int]:
+async def heads(connection: Connection, owners: Sequence[str]) -> dict[str, int]:
     """The last positions of several owners' feeds."""
-    query = select(col(Feed.owner_id), col(Feed.last_position)).where(col(Feed.owner_id).in_(owners))
+    query = select(col(Feed.owner_id), col(Feed.last_position)).where(one_of(col(Feed.owner_id), owners))
     return {row.owner_id: row.last_position for row in await connection.execute(query)}
 
 
 async def after(
-    connection: AsyncConnection,
+    connection: Connection,
     owner: str,
     position: int,
     limit: int,
@@ -175,7 +174,7 @@ async def prune(tx: Transaction, owner: str, before: datetime, limit: int) -> in
     return len(expired)
 
 
-async def owners_with_events_before(connection: AsyncConnection, before: datetime, limit: int) -> list[str]:
+async def owners_with_events_before(connection: Connection, before: datetime, limit: int) -> list[str]:
     """Owners who have events recorded before an instant."""
     first = (
         select(col(ExecutionEvent.recorded_at))
@@ -189,7 +188,7 @@ async def owners_with_events_before(connection: AsyncConnection, before: datetim
 
 
 async def histories(
-    connection: AsyncConnection,
+    connection: Connection,
     caller: Caller,
     execution_ids: Sequence[UUID],
     window: Window[int],
@@ -203,11 +202,11 @@ async def histories(
         col(ExecutionEvent.execution_id),
         window,
     )
-    rows = [EventRecord(*row) for row in await connection.execute(query)]
+    rows = (await connection.execute(query)).of(EventRecord._make)
     return keyset.pages(execution_ids, rows, "execution_id", window)
 
 
-async def get(connection: AsyncConnection, execution: ExecutionRecord, version: int) -> EventRecord | None:
+async def get(connection: Connection, execution: ExecutionRecord, version: int) -> EventRecord | None:
     """The event that made an execution's version, if there is one."""
     query = select(*COLUMNS).where(
         col(ExecutionEvent.execution_id) == execution.id, col(ExecutionEvent.version) == version
@@ -216,7 +215,7 @@ async def get(connection: AsyncConnection, execution: ExecutionRecord, version: 
     return None if row is None else EventRecord(*row)
 
 
-async def first_position(connection: AsyncConnection, execution_id: UUID) -> int:
+async def first_position(connection: Connection, execution_id: UUID) -> int:
     """The feed position of an execution's first event that is kept."""
     query = select(func.min(col(ExecutionEvent.position))).where(
         col(ExecutionEvent.execution_id) == execution_id
@@ -224,7 +223,7 @@ async def first_position(connection: AsyncConnection, execution_id: UUID) -> int
     return (await connection.execute(query)).scalar_one() or 0
 
 
-async def last_position(connection: AsyncConnection, execution_id: UUID) -> int:
+async def last_position(connection: Connection, execution_id: UUID) -> int:
     """The feed position of an execution's last event."""
     query = select(func.max(col(ExecutionEvent.position))).where(
         col(ExecutionEvent.execution_id) == execution_id
@@ -257,7 +256,7 @@ async def _change(
             values["status"] = draft.status
     statement = (
         update(Execution)
-        .where(col(Execution.id) == execution.id, col(Execution.status).in_(OPEN))
+        .where(col(Execution.id) == execution.id, IS_OPEN)
         .values(**values, version=col(Execution.version) + len(drafts), updated_at=func.now())
         .returning(*executions.COLUMNS)
     )
@@ -296,7 +295,7 @@ def _place(execution: ExecutionRecord, drafts: Sequence[Draft], before: int) -> 
     return rows
 
 
-def _delivery(row: Row[Any]) -> Delivery:
+def _delivery(row: Any) -> Delivery:
     width = len(COLUMNS)
     return Delivery(EventRecord(*row[:width]), ExecutionRecord(*row[width:]))
 

@@ -5,13 +5,12 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Row, String, func, insert, literal_column, select
+from sqlalchemy import Boolean, ColumnElement, String, func, insert, literal_column, select
 from sqlalchemy import DateTime as Timestamp
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from app.auth import Caller
-from app.db import Transaction
+from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
 from app.filters import ExecutionFilter
 from app.listings import ExecutionListing, ExecutionOrderField, OrderDirection
@@ -19,6 +18,7 @@ from app.paging import Key, Page, Window
 from app.records import ExecutionRecord
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
+from app.store.membership import one_of
 from app.tables import LAST_STARTED, RECORDED, Execution
 
 COLUMNS: Sequence[Any] = [
@@ -60,7 +60,7 @@ async def create(tx: Transaction, values: dict[str, Any]) -> ExecutionRecord:
     return ExecutionRecord(*result.one())
 
 
-async def get(connection: AsyncConnection, caller: Caller, execution_id: UUID) -> ExecutionRecord:
+async def get(connection: Connection, caller: Caller, execution_id: UUID) -> ExecutionRecord:
     """One execution; raises NotFound, or Forbidden where it is another user's."""
     result = await connection.execute(select(*COLUMNS).where(col(Execution.id) == execution_id))
     return _permitted(result.one_or_none(), caller, execution_id)
@@ -72,24 +72,22 @@ async def lock(tx: Transaction, caller: Caller, execution_id: UUID) -> Execution
     return _permitted((await tx.connection.execute(query)).one_or_none(), caller, execution_id)
 
 
-async def by_ids(
-    connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]
-) -> dict[UUID, ExecutionRecord]:
+async def by_ids(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, ExecutionRecord]:
     """Those of the executions that exist and that the caller may see."""
-    query = select(*COLUMNS).where(visible(caller), col(Execution.id).in_(set(ids)))
-    return {row.id: ExecutionRecord(*row) for row in await connection.execute(query)}
+    query = select(*COLUMNS).where(visible(caller), one_of(col(Execution.id), set(ids)))
+    return {row.id: row for row in (await connection.execute(query)).of(ExecutionRecord._make)}
 
 
 async def page(
-    connection: AsyncConnection, caller: Caller, listing: ExecutionListing, window: Window[Key]
+    connection: Connection, caller: Caller, listing: ExecutionListing, window: Window[Key]
 ) -> Page[ExecutionRecord]:
     """A page of the caller's executions."""
     rows = await connection.execute(_window(caller, listing, window))
-    return window.cut([ExecutionRecord(*row) for row in rows])
+    return window.cut(rows.of(ExecutionRecord._make))
 
 
 async def pages(
-    connection: AsyncConnection,
+    connection: Connection,
     caller: Caller,
     workflow_ids: Sequence[UUID],
     listing: ExecutionListing,
@@ -98,11 +96,11 @@ async def pages(
     """The same page of the executions of each of several workflows."""
     rows, theirs = _of_workflows(caller, listing.chosen), workflows.those_of(caller, set(workflow_ids))
     query = _order(listing).window_of_each(rows, theirs.subquery(), col(Execution.workflow_id), window)
-    found = [ExecutionRecord(*row) for row in await connection.execute(query)]
+    found = (await connection.execute(query)).of(ExecutionRecord._make)
     return keyset.pages(workflow_ids, found, "workflow_id", window)
 
 
-async def count(connection: AsyncConnection, caller: Caller, chosen: ExecutionFilter) -> int:
+async def count(connection: Connection, caller: Caller, chosen: ExecutionFilter) -> int:
     """How many of the caller's executions there are."""
     rows = select(func.count()).select_from(Execution).where(visible(caller))
     if chosen.search is None:
@@ -118,26 +116,26 @@ async def count(connection: AsyncConnection, caller: Caller, chosen: ExecutionFi
 
 
 async def counts_by_workflow(
-    connection: AsyncConnection, caller: Caller, workflow_ids: Sequence[UUID], chosen: ExecutionFilter
+    connection: Connection, caller: Caller, workflow_ids: Sequence[UUID], chosen: ExecutionFilter
 ) -> dict[UUID, int]:
     """How many executions each of several workflows has."""
     workflow = col(Execution.workflow_id)
-    query = select(workflow, func.count()).where(visible(caller), workflow.in_(set(workflow_ids)))
+    query = select(workflow, func.count()).where(visible(caller), one_of(workflow, set(workflow_ids)))
     narrowed = query.where(*narrowing.of_executions(caller, chosen)).group_by(workflow)
     found = {row[0]: row[1] for row in await connection.execute(narrowed)}
     return {id: found.get(id, 0) for id in workflow_ids}
 
 
 async def payloads(
-    connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]
+    connection: Connection, caller: Caller, ids: Sequence[UUID]
 ) -> dict[UUID, tuple[Any, Any]]:
     """`(input, output)` of those executions that the caller may see."""
     query = select(col(Execution.id), col(Execution.input), col(Execution.output))
-    rows = await connection.execute(query.where(visible(caller), col(Execution.id).in_(set(ids))))
+    rows = await connection.execute(query.where(visible(caller), one_of(col(Execution.id), set(ids))))
     return {row.id: (row.input, row.output) for row in rows}
 
 
-def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, execution_id: UUID) -> ExecutionRecord:
+def _permitted(row: Any, caller: Caller, execution_id: UUID) -> ExecutionRecord:
     if row is None:
         raise NotFound("execution", execution_id)
     if not caller.may_see(row.owner_id):

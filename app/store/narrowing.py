@@ -13,6 +13,7 @@ from app.auth import Caller
 from app.filters import ExecutionEventFilter, ExecutionFilter, Period
 from app.store import workflows
 from app.store.keyset import NEVER
+from app.store.membership import one_of
 from app.store.patterns import containing
 from app.tables import LAST_COMPLETED, SEARCHED, EventType, Execution, ExecutionEvent
 
@@ -28,9 +29,9 @@ _LATEST = datetime.max.replace(tzinfo=UTC) - CLOCKS_DIFFER_BY
 def of_executions(caller: Caller, chosen: ExecutionFilter) -> Iterator[ColumnElement[bool]]:
     """What holds for the executions of a filter."""
     if chosen.workflow_ids is not None:
-        yield col(Execution.workflow_id).in_(chosen.workflow_ids)
+        yield one_of(col(Execution.workflow_id), chosen.workflow_ids)
     if chosen.statuses is not None:
-        yield col(Execution.status).in_(chosen.statuses)
+        yield one_of(col(Execution.status), chosen.statuses)
     yield from _within(col(Execution.created_at), chosen.created)
     yield from _ended(chosen.completed)
     yield from _labelled(chosen.labels)
@@ -43,9 +44,9 @@ def of_executions(caller: Caller, chosen: ExecutionFilter) -> Iterator[ColumnEle
 def of_events(chosen: ExecutionEventFilter) -> Iterator[ColumnElement[bool]]:
     """What holds for the events of a filter, each joined with its execution."""
     if chosen.workflow_ids is not None:
-        yield col(Execution.workflow_id).in_(chosen.workflow_ids)
+        yield one_of(col(Execution.workflow_id), chosen.workflow_ids)
     if chosen.statuses is not None:
-        yield col(ExecutionEvent.status).in_(chosen.statuses)
+        yield one_of(col(ExecutionEvent.status), chosen.statuses)
     yield from of_types(chosen.types)
     yield from _labelled(chosen.labels)
 
@@ -53,7 +54,7 @@ def of_events(chosen: ExecutionEventFilter) -> Iterator[ColumnElement[bool]]:
 def of_types(types: frozenset[EventType] | None) -> Iterator[ColumnElement[bool]]:
     """What holds for events of some types."""
     if types is not None:
-        yield col(ExecutionEvent.type).in_(types)
+        yield one_of(col(ExecutionEvent.type), types)
 
 
 def has_text(search: str) -> ColumnElement[bool]:

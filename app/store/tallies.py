@@ -10,7 +10,6 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
-    Row,
     Select,
     bindparam,
     case,
@@ -24,14 +23,15 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from app.auth import Caller
+from app.db import Connection
 from app.filters import Period, StatsFilter
 from app.records import ExecutionRecord
 from app.stats import BUCKET_GROWTH, FIRST_BUCKET_SECONDS, Counts, Stats, TimeBucket
 from app.store import workflows
+from app.store.membership import one_of
 from app.tables import ALL_TIME, METADATA, ExecutionStatus, ExecutionTally, Workflow
 
 Timeline = Mapping[datetime, Counts]
@@ -84,14 +84,14 @@ def moved(locked: CTE) -> CTE:
     return insert.on_conflict_do_update(index_elements=_KEY, set_=added).cte("moved")
 
 
-async def stats(connection: AsyncConnection, caller: Caller, chosen: StatsFilter) -> Stats:
+async def stats(connection: Connection, caller: Caller, chosen: StatsFilter) -> Stats:
     """How many of the caller's executions have each status, and how long the completed ones took."""
     query = _tallied(caller, chosen, _TALLY.status, _TALLY.duration_bucket)
     return _stats((await connection.execute(query)).all())
 
 
 async def stats_by_workflow(
-    connection: AsyncConnection, caller: Caller, ids: Sequence[UUID], created: Period
+    connection: Connection, caller: Caller, ids: Sequence[UUID], created: Period
 ) -> dict[UUID, Stats]:
     """The stats of each of several workflows; of one that the caller may not see, they are of nothing."""
     chosen = StatsFilter(frozenset(ids), created)
@@ -101,7 +101,7 @@ async def stats_by_workflow(
 
 
 async def timeline(
-    connection: AsyncConnection, caller: Caller, chosen: StatsFilter, bucket: TimeBucket
+    connection: Connection, caller: Caller, chosen: StatsFilter, bucket: TimeBucket
 ) -> Timeline:
     """How many of the caller's executions, created in each span of time, have each status.
 
@@ -112,7 +112,7 @@ async def timeline(
 
 
 async def timelines_by_workflow(
-    connection: AsyncConnection, caller: Caller, ids: Sequence[UUID], created: Period, bucket: TimeBucket
+    connection: Connection, caller: Caller, ids: Sequence[UUID], created: Period, bucket: TimeBucket
 ) -> dict[UUID, Timeline]:
     """The timeline of each of several workflows; empty of one that the caller may not see."""
     chosen = StatsFilter(frozenset(ids), created)
@@ -122,7 +122,7 @@ async def timelines_by_workflow(
 
 
 async def total(
-    connection: AsyncConnection,
+    connection: Connection,
     caller: Caller,
     workflow_ids: frozenset[UUID] | None = None,
     statuses: frozenset[ExecutionStatus] | None = None,
@@ -140,7 +140,7 @@ def _tallied(caller: Caller, chosen: StatsFilter, *groups: Any, hourly: bool = F
         return query
     # Through the workflow's row to its owner, with whom the key of the tallies begins.
     of_workflow = (col(Workflow.owner_id) == _TALLY.owner_id) & (col(Workflow.id) == _TALLY.workflow_id)
-    wanted = col(Workflow.id).in_(chosen.workflow_ids)
+    wanted = one_of(col(Workflow.id), chosen.workflow_ids)
     return query.join(Workflow, of_workflow).where(workflows.visible(caller), wanted)
 
 
@@ -166,7 +166,7 @@ def _literal(value: str | float) -> ColumnElement[Any]:
     return literal_column(repr(value))
 
 
-def _stats(rows: Sequence[Row[*tuple[Any, ...]]]) -> Stats:
+def _stats(rows: Sequence[Any]) -> Stats:
     """The stats in rows of (status, duration bucket, ..., count)."""
     counts, durations = dict.fromkeys(ExecutionStatus, 0), dict[int, int]()
     for status, bucket, *_, count in rows:
@@ -176,7 +176,7 @@ def _stats(rows: Sequence[Row[*tuple[Any, ...]]]) -> Stats:
     return Stats(counts, durations)
 
 
-def _timeline(rows: Sequence[Row[*tuple[Any, ...]]]) -> Timeline:
+def _timeline(rows: Sequence[Any]) -> Timeline:
     """The timeline in rows of (status, start, ..., count)."""
     found: dict[datetime, dict[ExecutionStatus, int]] = {}
     for status, start, *_, count in rows:
@@ -184,8 +184,8 @@ def _timeline(rows: Sequence[Row[*tuple[Any, ...]]]) -> Timeline:
     return found
 
 
-def _by_workflow(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[UUID, list[Row[*tuple[Any, ...]]]]:
-    found: dict[UUID, list[Row[*tuple[Any, ...]]]] = defaultdict(list)
+def _by_workflow(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
+    found: dict[UUID, list[Any]] = defaultdict(list)
     for row in rows:
         found[row.workflow_id].append(row)
     return found

@@ -9,14 +9,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, Uuid, any_, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from app.db import Transaction
+from app.db import Connection, Transaction
 from app.records import ExecutionRecord
 from app.store.executions import COLUMNS
+from app.store.membership import IS_OPEN
 from app.tables import Execution, ExecutionStatus, Sweep, Tracker, Workflow
-from app.transitions import OPEN
 
 FORGOTTEN_AFTER = timedelta(hours=1)
 
@@ -169,7 +168,7 @@ async def release(tx: Transaction, tracker_id: UUID, execution_ids: Sequence[UUI
     await tx.connection.execute(update(Execution).where(mine).values(tracker_id=None))
 
 
-async def held(connection: AsyncConnection, tracker_id: UUID) -> set[UUID]:
+async def held(connection: Connection, tracker_id: UUID) -> set[UUID]:
     """The open executions that no other tracker has taken over."""
     query = select(col(Execution.id)).where(_open_run(), col(Execution.tracker_id) == tracker_id)
     return set((await connection.execute(query)).scalars())
@@ -194,7 +193,7 @@ async def claim_unconfirmed(tx: Transaction, before: datetime, limit: int) -> li
     return [Stale(Run(*row[: len(_RUN_COLUMNS)]), row.next_history_event, row.created_at) for row in rows]
 
 
-async def open_runs_of(connection: AsyncConnection, temporal_workflow_ids: Sequence[str]) -> list[Run]:
+async def open_runs_of(connection: Connection, temporal_workflow_ids: Sequence[str]) -> list[Run]:
     """Those of the workflow ids that are open here, each with its run."""
     if not temporal_workflow_ids:
         return []
@@ -203,7 +202,7 @@ async def open_runs_of(connection: AsyncConnection, temporal_workflow_ids: Seque
     return [Run(*row) for row in await connection.execute(query)]
 
 
-async def paused(connection: AsyncConnection) -> set[str]:
+async def paused(connection: Connection) -> set[str]:
     """The workflow ids of the executions that are PAUSED here."""
     query = select(col(Execution.temporal_workflow_id)).where(
         _open_run(), col(Execution.status) == ExecutionStatus.PAUSED
@@ -219,7 +218,10 @@ async def hold_sweep(tx: Transaction, name: str, tracker_id: UUID, hold: timedel
     held = row.on_conflict_do_update(
         index_elements=[col(Sweep.name)], set_={"holder": tracker_id, "held_until": until}, where=free
     )
-    return (await tx.connection.execute(held.returning(col(Sweep.watermark)))).scalar_one_or_none()
+    watermark: datetime | None = (
+        await tx.connection.execute(held.returning(col(Sweep.watermark)))
+    ).scalar_one_or_none()
+    return watermark
 
 
 async def move_watermark(tx: Transaction, name: str, tracker_id: UUID, watermark: datetime) -> None:
@@ -230,7 +232,7 @@ async def move_watermark(tx: Transaction, name: str, tracker_id: UUID, watermark
 
 
 def _open_run() -> ColumnElement[bool]:
-    return col(Execution.status).in_(OPEN) & col(Execution.temporal_run_id).is_not(None)
+    return IS_OPEN & col(Execution.temporal_run_id).is_not(None)
 
 
 def _array(ids: Sequence[UUID]) -> Any:
@@ -240,9 +242,7 @@ def _array(ids: Sequence[UUID]) -> Any:
 
 def _oldest_open() -> Any:
     """Where a first sweep begins."""
-    oldest = (
-        select(func.min(col(Execution.created_at))).where(col(Execution.status).in_(OPEN)).scalar_subquery()
-    )
+    oldest = select(func.min(col(Execution.created_at))).where(IS_OPEN).scalar_subquery()
     return func.coalesce(oldest, func.now())
 
 
@@ -267,9 +267,7 @@ async def claim_unsettled(tx: Transaction, before: datetime, limit: int) -> list
     return list((await tx.connection.execute(taken)).scalars())
 
 
-async def start_request(
-    connection: AsyncConnection, execution_id: UUID
-) -> tuple[StartRequest, ExecutionStatus]:
+async def start_request(connection: Connection, execution_id: UUID) -> tuple[StartRequest, ExecutionStatus]:
     """What Temporal needs to start the execution, and the status it has."""
     query = (
         select(

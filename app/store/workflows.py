@@ -4,17 +4,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, insert, select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Select, func, insert, select, true, update
 from sqlmodel import col
 
 from app.auth import Caller
-from app.db import Transaction
+from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
 from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Key, Page, Window
 from app.records import WorkflowRecord
 from app.store.keyset import Order
+from app.store.membership import one_of
 from app.store.patterns import containing
 from app.tables import Workflow
 
@@ -47,7 +47,7 @@ def named(caller: Caller, search: str) -> Select[tuple[UUID]]:
 
 def those_of(caller: Caller, ids: Collection[UUID]) -> Select[tuple[UUID]]:
     """Those of the ids, as `value`, that are of workflows which the caller may see."""
-    return select(_ID.label("value")).where(visible(caller), _ID.in_(ids))
+    return select(_ID.label("value")).where(visible(caller), one_of(_ID, ids))
 
 
 async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
@@ -56,7 +56,7 @@ async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
     return WorkflowRecord(*result.one())
 
 
-async def get(connection: AsyncConnection, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
+async def get(connection: Connection, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
     """One workflow; raises NotFound, or Forbidden where it is another user's."""
     result = await connection.execute(select(*_COLUMNS).where(col(Workflow.id) == workflow_id))
     return _permitted(result.one_or_none(), caller, workflow_id)
@@ -74,40 +74,36 @@ async def change(tx: Transaction, workflow: WorkflowRecord, changes: Mapping[str
     return WorkflowRecord(*(await tx.connection.execute(statement.returning(*_COLUMNS))).one())
 
 
-async def by_ids(
-    connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]
-) -> dict[UUID, WorkflowRecord]:
+async def by_ids(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, WorkflowRecord]:
     """Those of the workflows that exist and that the caller may see."""
-    result = await connection.execute(
-        select(*_COLUMNS).where(visible(caller), col(Workflow.id).in_(set(ids)))
-    )
-    return {row.id: WorkflowRecord(*row) for row in result}
+    result = await connection.execute(select(*_COLUMNS).where(visible(caller), one_of(_ID, set(ids))))
+    return {row.id: row for row in result.of(WorkflowRecord._make)}
 
 
 async def page(
-    connection: AsyncConnection, caller: Caller, listing: WorkflowListing, window: Window[Key]
+    connection: Connection, caller: Caller, listing: WorkflowListing, window: Window[Key]
 ) -> Page[WorkflowRecord]:
     """A page of the caller's workflows."""
     value = col(Workflow.name if listing.field is WorkflowOrderField.NAME else Workflow.created_at)
     order = Order(value, listing.direction is OrderDirection.DESC, _ID)
     rows = await connection.execute(order.window(select(*_COLUMNS).where(*_listed(caller, listing)), window))
-    return window.cut([WorkflowRecord(*row) for row in rows])
+    return window.cut(rows.of(WorkflowRecord._make))
 
 
-async def count(connection: AsyncConnection, caller: Caller, listing: WorkflowListing) -> int:
+async def count(connection: Connection, caller: Caller, listing: WorkflowListing) -> int:
     """How many workflows the caller's list has in all."""
     query = select(func.count()).select_from(Workflow).where(*_listed(caller, listing))
-    return (await connection.execute(query)).scalar_one()
+    return int((await connection.execute(query)).scalar_one())
 
 
-async def input_schemas(connection: AsyncConnection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, Any]:
+async def input_schemas(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, Any]:
     """The input schemas of those workflows that the caller may see."""
     query = select(col(Workflow.id), col(Workflow.input_schema))
-    rows = await connection.execute(query.where(visible(caller), col(Workflow.id).in_(set(ids))))
+    rows = await connection.execute(query.where(visible(caller), one_of(_ID, set(ids))))
     return {row.id: row.input_schema for row in rows}
 
 
-def _permitted(row: Row[*tuple[Any, ...]] | None, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
+def _permitted(row: Any, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
     if row is None:
         raise NotFound("workflow", workflow_id)
     if not caller.may_see(row.owner_id):

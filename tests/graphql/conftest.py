@@ -4,14 +4,13 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import Engine, event
 
 from app import servers
 from app.servers import Server
+from tests.store.statements import heard
 
 
 class Loud(logging.Handler):
@@ -51,12 +50,8 @@ def statements() -> Iterator[list[str]]:
     """Each SQL statement that this process sends. Ask for it before the replica."""
     sent: list[str] = []
 
-    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(Engine, "before_cursor_execute", note)
+    with heard(lambda _, statement: sent.append(statement.text)):
+        yield sent
 
 
 @pytest_asyncio.fixture

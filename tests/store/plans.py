@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from app.db import Database, Transaction
 from tests.store.statements import Statement, recorded
 
@@ -63,8 +65,8 @@ async def explain(db: Database, statement: Statement, options: str = "") -> Plan
     """The plan for the statement with its own parameters."""
     async with db.read() as connection:
         query = f"EXPLAIN ({options} FORMAT JSON) {statement.text}"
-        found = await connection.exec_driver_sql(query, tuple(statement.parameters))
-        return Plan(list(nodes(found.scalar_one()[0]["Plan"])))
+        found = orjson.loads(await connection.driver.fetchval(query, *statement.parameters))
+        return Plan(list(nodes(found[0]["Plan"])))
 
 
 Ask = Callable[[Transaction], Awaitable[Any]]

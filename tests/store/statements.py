@@ -1,13 +1,14 @@
 """What a piece of the application says to Postgres."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import event, text
+import pytest
+from sqlalchemy import text
 
-from app.db import Database
+from app.db import Connection, Database
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,36 @@ class Statement:
 @contextmanager
 def recorded(db: Database) -> Iterator[list[Statement]]:
     """The statements that the database is sent meanwhile, BEGIN and COMMIT aside."""
-    engine, said = db._engine.sync_engine, list[Statement]()
+    said: list[Statement] = []
 
-    def note(_: object, __: object, text: str, parameters: Any, *___: object) -> None:
-        said.append(Statement(text, parameters))
+    def note(connection: Connection, statement: Statement) -> None:
+        if connection.statements is db._statements:
+            said.append(statement)
 
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with heard(note):
         yield said
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def heard(note: Callable[[Connection, Statement], None]) -> Iterator[None]:
+    """Have each statement noted that this process is about to send."""
+    execute = Connection.execute
+
+    async def noted(connection: Connection, statement: Any, values: Any = None) -> Any:
+        note(connection, _sent(connection, statement, values))
+        return await execute(connection, statement, values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "execute", noted)
+        yield
+
+
+def _sent(connection: Connection, statement: Any, values: Any) -> Statement:
+    if isinstance(values, Sequence):
+        shape, many = connection.statements.ready_for_many(statement, values)
+        return Statement(shape.text, many)
+    shape, ordered = connection.statements.ready(statement, values or {})
+    return Statement(shape.text, ordered)
 
 
 async def waiting(db: Database) -> int:

@@ -1,15 +1,15 @@
 """The event log: dense, in commit order, and final where an execution is."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
+from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
 from app.errors import CursorExpired
@@ -18,6 +18,7 @@ from app.paging import Window
 from app.records import Delivery, ExecutionRecord
 from app.store import events, executions
 from app.store.events import Bounds
+from app.store.membership import one_of
 from app.tables import EventType, ExecutionEvent, ExecutionStatus
 from tests.eventually import eventually
 from tests.store.rows import ALICE, COMPLETED, FAILED, NOW, ROOT, STARTED, Rows, draft
@@ -162,7 +163,7 @@ async def test_a_stale_copy_of_an_open_execution_cannot_be_appended_to(rows: Row
     execution = await rows.running()
     await rows.append(execution.id, draft())
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityConstraintViolationError):
         async with rows.db.write() as tx:
             await events.append(tx, execution, [draft()])
 
@@ -377,10 +378,10 @@ async def test_an_event_is_found_by_the_version_it_made(rows: Rows) -> None:
     assert missing is None
 
 
-async def age(rows: Rows, owner: str, positions: Iterable[int], recorded_at: datetime) -> None:
+async def age(rows: Rows, owner: str, positions: Collection[int], recorded_at: datetime) -> None:
     """Let some of an owner's events be recorded at another time."""
     async with rows.db.write() as tx:
-        mine = (col(ExecutionEvent.owner_id) == owner) & col(ExecutionEvent.position).in_(list(positions))
+        mine = (col(ExecutionEvent.owner_id) == owner) & one_of(col(ExecutionEvent.position), positions)
         await tx.connection.execute(update(ExecutionEvent).where(mine).values(recorded_at=recorded_at))
 
 

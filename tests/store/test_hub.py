@@ -324,7 +324,7 @@ async def test_doorbells_that_ring_twice_deliver_once(services: Services, rows: 
 async def test_a_doorbell_of_another_make_makes_the_hub_look(services: Services, rows: Rows) -> None:
     execution = await rows.running()
     newer = orjson.loads(encode((await rows.append(execution.id, draft()))[0]))
-    newer["event"]["more"] = "of a newer version"
+    newer[0].append("of a newer version")
     strange = [
         "",
         "garbage",
@@ -333,7 +333,8 @@ async def test_a_doorbell_of_another_make_makes_the_hub_look(services: Services,
         "[]",
         "null",
         "1.5",
-        '{"event": {}, "execution": 1}',
+        "[{}, 1]",
+        "[[], []]",
         orjson.dumps(newer).decode(),
     ]
 

@@ -9,12 +9,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, Connection, text
-from sqlalchemy.exc import IntegrityError
+from asyncpg import IntegrityConstraintViolationError
+from sqlalchemy import CheckConstraint, Connection, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app import migrate
-from app.db import async_url
 from app.tables import METADATA
 from tests.store.rows import Rows
 
@@ -36,7 +35,7 @@ CATALOG = {
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(async_url(url))
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"))
     async with engine.begin() as connection:
         yield connection
     await engine.dispose()
@@ -119,7 +118,7 @@ async def test_the_tables_refuse_what_must_not_be(rows: Rows) -> None:
         ("DELETE FROM execution", "fk_execution_event_execution_id"),
         ("DELETE FROM workflow", "fk_execution_workflow_id"),
     ]:
-        with pytest.raises(IntegrityError, match=check):
+        with pytest.raises(IntegrityConstraintViolationError, match=check):
             async with rows.db.write() as tx:
                 await tx.connection.execute(text(change))
 

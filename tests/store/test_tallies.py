@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from app import recorder
 from app.auth import Caller
@@ -119,7 +119,7 @@ class Crowd:
         """An append to what is not locked: refused where somebody was quicker."""
         found = await self.rows.execution(self.random.choice(self.ids))
         await asyncio.sleep(0)
-        with suppress(IntegrityError):
+        with suppress(IntegrityConstraintViolationError):
             async with self.rows.db.write() as tx:
                 await events.append(tx, found, self._drafts())
 

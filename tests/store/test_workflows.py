@@ -1,13 +1,12 @@
 """Workflows are found by those who may see them, page by page."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy.exc import IntegrityError
+from asyncpg import IntegrityConstraintViolationError
 
 from app.auth import Caller
 from app.db import Connection, Transaction
@@ -107,7 +106,7 @@ async def test_a_workflow_is_kept_as_it_was_given(rows: Rows) -> None:
 
 
 async def test_a_timeout_of_nothing_is_refused_by_the_table(rows: Rows) -> None:
-    with pytest.raises(IntegrityError, match="ck_workflow_execution_timeout_positive"):
+    with pytest.raises(IntegrityConstraintViolationError, match="ck_workflow_execution_timeout_positive"):
         await rows.workflow(execution_timeout=0)
 
 
@@ -118,7 +117,7 @@ async def test_what_is_not_changed_stays(rows: Rows) -> None:
         locked = await workflows.lock(tx, ALICE, before.id)
         after = await workflows.change(tx, locked, {"description": None})
 
-    assert after == replace(before, description=None)
+    assert after == before._replace(description=None)
     async with rows.db.read() as connection:
         assert await workflows.input_schemas(connection, ALICE, [before.id]) == {before.id: SCHEMA}
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col, select, update
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest, UnpauseWorkflowExecutionRequest
@@ -17,7 +16,7 @@ from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowHandle
 
 from app import main, servers
-from app.db import Database, Transaction
+from app.db import Connection, Database, Transaction
 from app.errors import Unavailable
 from app.records import Draft
 from app.settings import Settings
@@ -77,7 +76,7 @@ class Breakable(Database):
     away = False
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncIterator[Connection]:
         self._check()
         async with super().read() as connection:
             yield connection
@@ -163,7 +162,7 @@ class Scene:
         async with self.services.db.read() as connection:
             table = Execution.__table__  # type: ignore[attr-defined]  # SQLModel declares it at run time
             found = (await connection.execute(select(table).where(table.c.id == UUID(id)))).one()
-        return Execution(**found._mapping)
+        return Execution(**found._asdict())
 
     async def log(self, id: str) -> list[Entry]:
         """The execution's events, whose versions must be dense."""
