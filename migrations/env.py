@@ -19,7 +19,8 @@ def _migrate(connection: Connection) -> None:
 
 async def _connection(url: str) -> AsyncConnection:
     try:
-        return await create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool).connect()
+        address = make_url(url).set(drivername="postgresql+asyncpg")
+        return await create_async_engine(address, poolclass=pool.NullPool).connect()
     except (OSError, SQLAlchemyError, ValueError) as error:
         raise MigrationError(f"the database cannot be reached: {_root(error)}") from error
 
