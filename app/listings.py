@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Self
 from uuid import UUID
 
@@ -41,7 +42,7 @@ class ExecutionListing:
     field: ExecutionOrderField = ExecutionOrderField.CREATED_AT
     direction: OrderDirection = OrderDirection.DESC
 
-    @property
+    @cached_property
     def binding(self) -> Binding:
         """What its cursors belong to."""
         return Binding("executions", f"{self.field} {self.direction}", digest(self.chosen))
@@ -49,6 +50,10 @@ class ExecutionListing:
     def key(self, execution: ExecutionRecord) -> Key:
         """Where an execution stands in it."""
         return Key(getattr(execution, self.field.lower()), execution.id)
+
+    def cursor(self, execution: ExecutionRecord) -> str:
+        """The cursor of an execution."""
+        return self.binding.cursor(self.key(execution))
 
     def of_workflow(self, workflow_id: UUID) -> Self:
         """Its part that is one workflow's."""
@@ -66,7 +71,7 @@ class WorkflowListing:
     field: WorkflowOrderField = WorkflowOrderField.CREATED_AT
     direction: OrderDirection = OrderDirection.DESC
 
-    @property
+    @cached_property
     def binding(self) -> Binding:
         """What its cursors belong to."""
         narrowing = digest([self.search, self.archived])
@@ -78,3 +83,7 @@ class WorkflowListing:
     def key(self, workflow: WorkflowRecord) -> Key:
         """Where a workflow stands in it."""
         return Key(getattr(workflow, self.field.lower()), workflow.id)
+
+    def cursor(self, workflow: WorkflowRecord) -> str:
+        """The cursor of a workflow."""
+        return self.binding.cursor(self.key(workflow))

@@ -13,6 +13,7 @@ from app.errors import InvalidInput, Issue
 
 K = TypeVar("K")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 100
@@ -29,10 +30,10 @@ _UNSET, _MOMENT, _TEXT = "-", "m", "t"
 
 
 @dataclass(frozen=True)
-class Page(Generic[T]):
+class Page(Generic[T_co]):
     """One page of a list, in the list's order."""
 
-    items: Sequence[T]
+    items: Sequence[T_co]
     has_next: bool
     has_previous: bool
 

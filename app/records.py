@@ -1,9 +1,9 @@
 """What the store returns and the resolvers pass on: plain values, read-only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
@@ -37,8 +37,28 @@ class FailureRecord:
     stack_trace: str | None = None
 
 
+class Payloads(NamedTuple):
+    """An execution's input and output as the JSON that Postgres has; None for null."""
+
+    input: orjson.Fragment | None
+    output: orjson.Fragment | None
+
+    @classmethod
+    def of(cls, input: str | None, output: str | None) -> Self:
+        """Those of two texts."""
+        return cls(
+            None if input is None else orjson.Fragment(input),
+            None if output is None else orjson.Fragment(output),
+        )
+
+
+def value(json: orjson.Fragment | None) -> Any:
+    """What JSON says."""
+    return orjson.loads(orjson.dumps(json))
+
+
 class ExecutionRecord(NamedTuple):
-    """An execution without its `input` and `output`, which are read only when selected."""
+    """An execution; its `payloads` are None where they were not read with it."""
 
     id: UUID
     owner_id: str
@@ -55,6 +75,19 @@ class ExecutionRecord(NamedTuple):
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    payloads: Payloads | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> Self:
+        """The execution of a row."""
+        return cls(*values)
+
+    @classmethod
+    def with_payloads(cls, values: Iterable[Any]) -> Self:
+        """The execution of a row that ends with the texts of its input and output."""
+        *columns, input, output = values
+        columns.append(Payloads.of(input, output))
+        return cls._make(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +144,7 @@ class Delivery:
 def encode(delivery: Delivery) -> str:
     """The JSON text of a delivery; `decode` turns it back."""
     # asyncpg has a UUID class of its own.
-    parts = (tuple(delivery.event), tuple(delivery.execution))
+    parts = (tuple(delivery.event), tuple(delivery.execution[:-1]))
     return orjson.dumps(parts, default=str).decode()
 
 
@@ -125,7 +158,8 @@ def decode(text: str) -> Delivery:
 
 
 def _named(kind: type[EventRecord | ExecutionRecord], values: Any) -> dict[str, Any]:
-    return dict(zip(kind._fields, values, strict=True))
+    names = [name for name in kind._fields if name != "payloads"]
+    return dict(zip(names, values, strict=True))
 
 
 def _event(fields: dict[str, Any]) -> EventRecord:

@@ -14,20 +14,25 @@ from resolvers import filters
 from resolvers.context import Context, parse_id
 
 
-async def execution(context: Context, id: str) -> ExecutionRecord:
-    """One execution; raises NotFound or Forbidden."""
+async def execution(context: Context, id: str, *, payloads: bool = False) -> ExecutionRecord:
+    """One execution, with its payloads where asked; raises NotFound or Forbidden."""
     context.caller.require(READ_EXECUTIONS)
     async with context.db.read() as connection:
-        return await store.get(connection, context.caller, parse_id("execution", id))
+        return await store.get(connection, context.caller, parse_id("execution", id), payloads=payloads)
 
 
-async def executions(context: Context, listing: ExecutionListing, asked: Paging) -> Page[ExecutionRecord]:
-    """A page of the caller's executions; raises Forbidden and InvalidInput."""
+async def executions(
+    context: Context, listing: ExecutionListing, asked: Paging, *, payloads: bool
+) -> Page[ExecutionRecord]:
+    """A page of the caller's executions, with their payloads where asked.
+
+    Raises Forbidden and InvalidInput.
+    """
     context.caller.require(READ_EXECUTIONS)
     filters.check_executions(context.caller, listing.chosen)
     wanted = window(asked, listing.binding.key)
     async with context.db.read() as connection:
-        return await store.page(connection, context.caller, listing, wanted)
+        return await store.page(connection, context.caller, listing, wanted, payloads=payloads)
 
 
 async def workflow_executions(
@@ -57,14 +62,14 @@ async def execution_workflow(context: Context, execution: ExecutionRecord) -> Wo
 
 async def execution_input(context: Context, execution: ExecutionRecord) -> Any:
     """The input that the execution was started with."""
-    payloads = await context.loaders.payloads.load(execution.id)
-    return payloads and payloads[0]
+    payloads = execution.payloads or await context.loaders.payloads.load(execution.id)
+    return payloads and payloads.input
 
 
 async def execution_output(context: Context, execution: ExecutionRecord) -> Any:
     """The workflow's result; None before it has completed."""
-    payloads = await context.loaders.payloads.load(execution.id)
-    return payloads and payloads[1]
+    payloads = execution.payloads or await context.loaders.payloads.load(execution.id)
+    return payloads and payloads.output
 
 
 async def execution_rerun_of(context: Context, execution: ExecutionRecord) -> ExecutionRecord | None:

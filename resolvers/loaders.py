@@ -13,7 +13,7 @@ from app.db import Connection, Database
 from app.filters import ExecutionFilter, Period
 from app.listings import ExecutionListing
 from app.paging import Key, Page, Window
-from app.records import EventRecord, ExecutionRecord, WorkflowRecord
+from app.records import EventRecord, ExecutionRecord, Payloads, WorkflowRecord
 from app.stats import Stats, TimeBucket
 from app.store import events, executions, tallies, workflows
 from app.store.tallies import Timeline
@@ -54,7 +54,7 @@ class Loaders:
         return self._loader(executions.by_ids)
 
     @cached_property
-    def payloads(self) -> DataLoader[UUID, tuple[Any, Any] | None]:
+    def payloads(self) -> DataLoader[UUID, Payloads | None]:
         return self._loader(executions.payloads)
 
     @cached_property

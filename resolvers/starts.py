@@ -11,7 +11,7 @@ from app.auth import WRITE_EXECUTIONS
 from app.db import Transaction
 from app.errors import InvalidInput, Issue, Unavailable
 from app.inputs import Label
-from app.records import Draft, ExecutionRecord, WorkflowRecord
+from app.records import Draft, ExecutionRecord, WorkflowRecord, value
 from app.store import events as event_store
 from app.store import executions as store
 from app.store import requests
@@ -71,10 +71,9 @@ async def rerun_execution(
     context.caller.require(WRITE_EXECUTIONS)
     inputs.check(inputs.json("/input", given.get("input")), inputs.name("/idempotencyKey", idempotency_key))
     async with context.db.read() as connection:
-        original = await store.get(connection, context.caller, parse_id("execution", id))
+        original = await store.get(connection, context.caller, parse_id("execution", id), payloads=True)
         workflow = await workflow_store.get(connection, context.caller, original.workflow_id)
-        payloads = await store.payloads(connection, context.caller, [original.id])
-    earlier_input, _ = payloads[original.id]
+    earlier_input = value(original.payloads and original.payloads.input)
     new = NewExecution(workflow, given.get("input", earlier_input), original.labels, rerun_of=original.id)
     await _check(context, new, "/id")
     return await _place(context, new, idempotency_key, {"rerun_of": str(original.id), **given})

@@ -1,5 +1,9 @@
 """The `info` of our resolvers, and what it tells of the selection."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from graphql import FieldNode
 from strawberry.types import Info as StrawberryInfo
 
 from resolvers.context import Context
@@ -8,12 +12,18 @@ from schema.selections import fields
 Info = StrawberryInfo[Context, None]
 
 
-def selects(info: Info, field: str) -> bool:
-    """Whether the field being resolved has a direct subfield of that name in its selection."""
+def selects(info: Info, *paths: str) -> bool:
+    """Whether the field being resolved has a subfield in its selection at any of the paths: `nodes.input`."""
     # strawberry's own view of the nodes is built anew each time.
     raw = info._raw_info  # noqa: SLF001
-    return any(
-        each.name.value == field
-        for node in raw.field_nodes
-        for each in fields(node.selection_set, dict(raw.fragments))
-    )
+    return any(_selected(raw.field_nodes, path.split("."), raw.fragments) for path in paths)
+
+
+def _selected(nodes: Iterable[FieldNode], path: list[str], fragments: Any) -> bool:
+    name, *below = path
+    found = [each for node in nodes for each in _subfields(node, fragments) if each.name.value == name]
+    return _selected(found, below, fragments) if below else bool(found)
+
+
+def _subfields(node: FieldNode, fragments: Any) -> Iterator[FieldNode]:
+    return fields(node.selection_set, dict(fragments))

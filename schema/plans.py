@@ -26,6 +26,8 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from strawberry.types.field import StrawberryField
 
+from schema import recorded
+
 # Twice as many are kept at most.
 MAX_SELECTIONS = 2_000
 DEFINITION = "strawberry-definition"
@@ -176,11 +178,11 @@ class _Writer:
         """The expression of what a field's resolver returns; None where that is not to be had at once."""
         field: StrawberryField = call.definition.extensions[DEFINITION]
         resolver = field.base_resolver
-        if call.definition.args or field.extensions or field.is_async:
-            return None
+        if place := recorded.place(field):
+            return f"s.record.{place}"
         if resolver is None:
             return f"s.{field.python_name}"
-        if resolver.self_parameter is None:
+        if call.definition.args or field.extensions or field.is_async or resolver.self_parameter is None:
             return None
         function = self._name(resolver.wrapped_func)
         if resolver.info_parameter is None:

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 import strawberry
 
 from app.filters import EVERY_EVENT, StatsFilter
-from app.paging import Paging
+from app.paging import Paging, feed_cursor
 from app.records import EventRecord, ExecutionRecord, WorkflowRecord
 from resolvers import events, executions, live, stats, viewer, workflows
 from resolvers.viewer import NodeRecord
@@ -38,6 +38,9 @@ from schema.types import (
     Workflow,
     WorkflowConnection,
 )
+
+PAYLOADS = ("input", "output")
+LISTED_PAYLOADS = [f"{way}.{name}" for way in ("nodes", "edges.node") for name in PAYLOADS]
 
 
 @strawberry.type(
@@ -84,7 +87,7 @@ class Query:
     ) -> WorkflowConnection:
         listing = workflow_listing(search, include_archived, order_by)
         page = await workflows.workflows(info.context, listing, Paging(first, after, last, before))
-        return WorkflowConnection.of(page, listing)
+        return WorkflowConnection(page=page, listing=listing)
 
     @strawberry.field(
         description="One execution. Null comes with an error: NOT_FOUND, or FORBIDDEN for another user's."
@@ -92,7 +95,7 @@ class Query:
     async def execution(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The execution's id.")]
     ) -> Execution | None:
-        return Execution.of(await executions.execution(info.context, id))
+        return Execution.of(await executions.execution(info.context, id, payloads=selects(info, *PAYLOADS)))
 
     @strawberry.field(
         description=(
@@ -118,8 +121,12 @@ class Query:
         listing = execution_listing(filter, order_by)
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
-        found = await executions.executions(info.context, listing, asked)
-        return ExecutionConnection.of(found, listing, asked.size, position)
+        found = await executions.executions(
+            info.context, listing, asked, payloads=selects(info, *LISTED_PAYLOADS)
+        )
+        return ExecutionConnection(
+            page=found, listing=listing, size=asked.size, feed_cursor=feed_cursor(position)
+        )
 
     @strawberry.field(
         description=(
@@ -136,7 +143,7 @@ class Query:
     ) -> ExecutionEventConnection:
         chosen = EVERY_EVENT if filter is None else filter.filter()
         found = await events.execution_feed(info.context, Paging(first, after), chosen)
-        return ExecutionEventConnection.of_feed(found, chosen)
+        return ExecutionEventConnection(page=found.page, source=chosen, position=found.position)
 
     @strawberry.field(
         description=(

@@ -111,9 +111,9 @@ def identity(payload: object) -> Hashable:
     """What tells a subscription's payload from all others; None for one that is made anew each time."""
     match payload:
         case ExecutionEvent():
-            return payload.id
+            return payload.record.execution_id, payload.record.version
         case Execution():
-            return payload.id, payload.version
+            return payload.record.id, payload.record.version
     return None
 
 

@@ -36,7 +36,7 @@ class Subscription:
     ) -> AsyncGenerator[ExecutionEvent, None]:
         async with aclosing(events.watch_execution_events(info.context, execution_id, after)) as deliveries:
             async for delivery in deliveries:
-                yield ExecutionEvent.delivered(delivery)
+                yield ExecutionEvent.of(delivery)
 
     @strawberry.subscription(
         description=(
@@ -53,7 +53,7 @@ class Subscription:
         chosen = EVERY_EVENT if filter is None else filter.filter()
         async with aclosing(events.watch_execution_feed(info.context, after, chosen)) as deliveries:
             async for delivery in deliveries:
-                yield ExecutionEvent.delivered(delivery)
+                yield ExecutionEvent.of(delivery)
 
     @strawberry.subscription(
         description=(

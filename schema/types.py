@@ -1,9 +1,9 @@
 """The object types. Each field's body is one call to a resolver."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self, TypeVar, cast
 from uuid import UUID
 
 import strawberry
@@ -16,7 +16,6 @@ from app.records import Delivery, EventRecord, ExecutionRecord, PendingActivityR
 from app.stats import Span, Stats, TimeBucket
 from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
 from resolvers import control, events, executions, live, stats, workflows
-from resolvers.events import FeedPage
 from schema.arguments import (
     After,
     Before,
@@ -30,12 +29,25 @@ from schema.arguments import (
 )
 from schema.info import Info, selects
 from schema.inputs import execution_listing
+from schema.recorded import READ, recorded
 from schema.scalars import JSON
+
+T = TypeVar("T")
+
+ID_DESCRIPTION = "Unique among all nodes, opaque, stable."
 
 
 @strawberry.interface(description="An object with an id of its own; `node(id)` finds it.")
 class Node:
-    id: strawberry.ID = strawberry.field(description="Unique among all nodes, opaque, stable.")
+    id: strawberry.ID = strawberry.field(description=ID_DESCRIPTION)
+
+
+def record_id(self: "Workflow | Execution") -> strawberry.ID:
+    return strawberry.ID(str(self.record.id))
+
+
+def event_id(self: "ExecutionEvent") -> strawberry.ID:
+    return strawberry.ID(f"{self.record.execution_id}:{self.record.version}")
 
 
 @strawberry.type(description="Where a page stands in its list.")
@@ -53,12 +65,12 @@ class PageInfo:
     )
 
     @classmethod
-    def of(cls, page: Page[Any], cursors: list[str]) -> Self:
+    def of(cls, page: Page[T], cursor: Callable[[T], str]) -> Self:
         return cls(
             has_next_page=page.has_next,
             has_previous_page=page.has_previous,
-            start_cursor=cursors[0] if cursors else None,
-            end_cursor=cursors[-1] if cursors else None,
+            start_cursor=cursor(page.items[0]) if page.items else None,
+            end_cursor=cursor(page.items[-1]) if page.items else None,
         )
 
 
@@ -82,19 +94,18 @@ class Viewer:
 )
 class Workflow(Node):
     record: strawberry.Private[WorkflowRecord]
-    name: str = strawberry.field(description="For people; 255 characters at most.")
-    description: str | None = strawberry.field(description="For people; null where none was given.")
-    workflow_type: str = strawberry.field(
-        description="Temporal workflow type name, as the workers register it."
+    id: strawberry.ID = strawberry.field(resolver=record_id, description=ID_DESCRIPTION)
+    name: str = recorded("For people; 255 characters at most.")
+    description: str | None = recorded("For people; null where none was given.")
+    workflow_type: str = recorded("Temporal workflow type name, as the workers register it.")
+    task_queue: str = recorded("The Temporal task queue that its workers poll.")
+    execution_timeout: int | None = recorded(
+        "Whole-execution timeout handed to Temporal, in seconds; null means none."
     )
-    task_queue: str = strawberry.field(description="The Temporal task queue that its workers poll.")
-    execution_timeout: int | None = strawberry.field(
-        description="Whole-execution timeout handed to Temporal, in seconds; null means none."
-    )
-    created_at: datetime = strawberry.field(description="When it was registered.")
-    updated_at: datetime = strawberry.field(description="When it was last changed.")
-    archived_at: datetime | None = strawberry.field(
-        description="An archived workflow cannot be started; its executions stay readable. Else null."
+    created_at: datetime = recorded("When it was registered.")
+    updated_at: datetime = recorded("When it was last changed.")
+    archived_at: datetime | None = recorded(
+        "An archived workflow cannot be started; its executions stay readable. Else null."
     )
 
     @strawberry.field(
@@ -133,22 +144,17 @@ class Workflow(Node):
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
         found = await executions.workflow_executions(info.context, self.record, listing, asked)
-        return ExecutionConnection.of(found, listing, asked.size, position, self.record.id)
+        return ExecutionConnection(
+            page=found,
+            listing=listing,
+            size=asked.size,
+            workflow_id=self.record.id,
+            feed_cursor=feed_cursor(position),
+        )
 
     @classmethod
     def of(cls, record: WorkflowRecord) -> Self:
-        return cls(
-            record=record,
-            id=strawberry.ID(str(record.id)),
-            name=record.name,
-            description=record.description,
-            workflow_type=record.workflow_type,
-            task_queue=record.task_queue,
-            execution_timeout=record.execution_timeout,
-            created_at=record.created_at,
-            updated_at=record.updated_at,
-            archived_at=record.archived_at,
-        )
+        return cls(record=record)
 
 
 @strawberry.type(description="A workflow in a list.")
@@ -159,21 +165,25 @@ class WorkflowEdge:
 
 @strawberry.type(description="A page of workflows.")
 class WorkflowConnection:
+    page: strawberry.Private[Page[WorkflowRecord]]
     listing: strawberry.Private[WorkflowListing]
-    edges: list[WorkflowEdge] = strawberry.field(description="The page's workflows, each with its cursor.")
-    nodes: list[Workflow] = strawberry.field(description="The page's workflows.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+
+    @strawberry.field(description="The page's workflows, each with its cursor.")
+    def edges(self) -> list[WorkflowEdge]:
+        cursor = self.listing.cursor
+        return [WorkflowEdge(cursor=cursor(each), node=Workflow.of(each)) for each in self.page.items]
+
+    @strawberry.field(description="The page's workflows.")
+    def nodes(self) -> list[Workflow]:
+        return [Workflow.of(record) for record in self.page.items]
+
+    @strawberry.field(description="Where the page stands.")
+    def page_info(self) -> PageInfo:
+        return PageInfo.of(self.page, self.listing.cursor)
 
     @strawberry.field(description="How many the list has in all; counted only when selected.")
     async def total_count(self, info: Info) -> int:
         return await workflows.workflow_count(info.context, self.listing)
-
-    @classmethod
-    def of(cls, page: Page[WorkflowRecord], listing: WorkflowListing) -> Self:
-        nodes, binding = [Workflow.of(record) for record in page.items], listing.binding
-        cursors = [binding.cursor(listing.key(record)) for record in page.items]
-        edges = [WorkflowEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
-        return cls(listing=listing, edges=edges, nodes=nodes, page_info=PageInfo.of(page, cursors))
 
 
 @strawberry.type(description="Why an execution failed.")
@@ -238,41 +248,42 @@ class PendingActivity:
 @strawberry.type(description="One run of a workflow, from its start to its end, as it is now.")
 class Execution(Node):
     record: strawberry.Private[ExecutionRecord]
-    status: ExecutionStatus = strawberry.field(description="Where it stands.")
-    version: int = strawberry.field(
-        description="Grows by one with every event; an older state never overwrites a newer one."
+    id: strawberry.ID = strawberry.field(resolver=record_id, description=ID_DESCRIPTION)
+    status: ExecutionStatus = recorded("Where it stands.")
+    version: int = recorded("Grows by one with every event; an older state never overwrites a newer one.")
+    started_by: str = recorded("The `sub` of the token that started it.")
+    temporal_workflow_id: str = recorded("Its workflow id on Temporal.")
+    temporal_run_id: str | None = recorded(
+        "The current run on Temporal; null until Temporal has accepted the start. "
+        "Changes on continue-as-new, retry and reset."
     )
-    failure: ExecutionFailure | None = strawberry.field(
-        description="Why it failed; null unless it is FAILED."
-    )
-    labels: list[Label] = strawberry.field(description="Its labels, sorted by key; empty where it has none.")
-    started_by: str = strawberry.field(description="The `sub` of the token that started it.")
-    temporal_workflow_id: str = strawberry.field(description="Its workflow id on Temporal.")
-    temporal_run_id: str | None = strawberry.field(
-        description=(
-            "The current run on Temporal; null until Temporal has accepted the start. "
-            "Changes on continue-as-new, retry and reset."
-        )
-    )
-    created_at: datetime = strawberry.field(
-        description="When it was created here, before Temporal was asked."
-    )
-    started_at: datetime | None = strawberry.field(description="When Temporal started it; null before.")
-    completed_at: datetime | None = strawberry.field(
-        description="When it ended, in whatever way; null before."
-    )
-    updated_at: datetime = strawberry.field(description="When its last event was recorded.")
+    created_at: datetime = recorded("When it was created here, before Temporal was asked.")
+    started_at: datetime | None = recorded("When Temporal started it; null before.")
+    completed_at: datetime | None = recorded("When it ended, in whatever way; null before.")
+    updated_at: datetime = recorded("When its last event was recorded.")
+
+    @strawberry.field(description="Why it failed; null unless it is FAILED.")
+    def failure(self) -> ExecutionFailure | None:
+        return None if self.record.failure is None else ExecutionFailure.of(self.record.failure)
+
+    @strawberry.field(description="Its labels, sorted by key; empty where it has none.")
+    def labels(self) -> list[Label]:
+        return [Label(key=key, value=value) for key, value in sorted(self.record.labels.items())]
 
     @strawberry.field(description="What it was started from.")
     async def workflow(self, info: Info) -> Workflow:
         return Workflow.of(await executions.execution_workflow(info.context, self.record))
 
-    @strawberry.field(description="What it was started with; null for no argument. Read only when selected.")
+    @strawberry.field(
+        description="What it was started with; null for no argument. Read only when selected.",
+        metadata={READ: "payloads.input"},
+    )
     async def input(self, info: Info) -> JSON | None:
         return cast("JSON | None", await executions.execution_input(info.context, self.record))
 
     @strawberry.field(
-        description="The workflow's result; null before it has completed. Read only when selected."
+        description="The workflow's result; null before it has completed. Read only when selected.",
+        metadata={READ: "payloads.output"},
     )
     async def output(self, info: Info) -> JSON | None:
         return cast("JSON | None", await executions.execution_output(info.context, self.record))
@@ -284,10 +295,11 @@ class Execution(Node):
         )
     )
     def duration(self) -> float | None:
-        if self.started_at is None:
+        started, completed = self.record.started_at, self.record.completed_at
+        if started is None:
             return None
         # Temporal's clock says when it ended, this server's when it was told of the start.
-        return max(0.0, ((self.completed_at or datetime.now(UTC)) - self.started_at).total_seconds())
+        return max(0.0, ((completed or datetime.now(UTC)) - started).total_seconds())
 
     @strawberry.field(
         description=(
@@ -331,25 +343,11 @@ class Execution(Node):
         chosen = None if types is None else frozenset(types)
         asked = Paging(first, after, last, before)
         page = await events.history(info.context, self.record, asked, chosen)
-        return ExecutionEventConnection.of_history(page, History(self.record, chosen))
+        return ExecutionEventConnection(page=page, source=History(self.record, chosen))
 
     @classmethod
     def of(cls, record: ExecutionRecord) -> Self:
-        return cls(
-            record=record,
-            id=strawberry.ID(str(record.id)),
-            status=record.status,
-            version=record.version,
-            failure=None if record.failure is None else ExecutionFailure.of(record.failure),
-            labels=[Label(key=key, value=value) for key, value in sorted(record.labels.items())],
-            started_by=record.started_by,
-            temporal_workflow_id=record.temporal_workflow_id,
-            temporal_run_id=record.temporal_run_id,
-            created_at=record.created_at,
-            started_at=record.started_at,
-            completed_at=record.completed_at,
-            updated_at=record.updated_at,
-        )
+        return cls(record=record)
 
 
 @strawberry.type(description="An execution in a list.")
@@ -360,18 +358,29 @@ class ExecutionEdge:
 
 @strawberry.type(description="A page of executions.")
 class ExecutionConnection:
+    page: strawberry.Private[Page[ExecutionRecord]]
     listing: strawberry.Private[ExecutionListing]
     size: strawberry.Private[int]
-    workflow_id: strawberry.Private[UUID | None]
+    workflow_id: strawberry.Private[UUID | None] = None
     feed_cursor: str = strawberry.field(
         description=(
             "The feed's position read before the page was: subscribe with `after: feedCursor` "
             "and nothing falls between."
         )
     )
-    edges: list[ExecutionEdge] = strawberry.field(description="The page's executions, each with its cursor.")
-    nodes: list[Execution] = strawberry.field(description="The page's executions.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+
+    @strawberry.field(description="The page's executions, each with its cursor.")
+    def edges(self) -> list[ExecutionEdge]:
+        cursor = self._cursors.cursor
+        return [ExecutionEdge(cursor=cursor(each), node=Execution.of(each)) for each in self.page.items]
+
+    @strawberry.field(description="The page's executions.")
+    def nodes(self) -> list[Execution]:
+        return [Execution.of(record) for record in self.page.items]
+
+    @strawberry.field(description="Where the page stands.")
+    def page_info(self) -> PageInfo:
+        return PageInfo.of(self.page, self._cursors.cursor)
 
     @strawberry.field(description="How many the list has in all; counted only when selected.")
     async def total_count(self, info: Info) -> int:
@@ -384,48 +393,34 @@ class ExecutionConnection:
         total = await executions.execution_count(info.context, self.listing.chosen, self.workflow_id)
         return -(-total // self.size)
 
-    @classmethod
-    def of(
-        cls,
-        page: Page[ExecutionRecord],
-        listing: ExecutionListing,
-        size: int,
-        feed_position: int,
-        workflow_id: UUID | None = None,
-    ) -> Self:
-        nodes = [Execution.of(record) for record in page.items]
-        binding = (listing if workflow_id is None else listing.of_workflow(workflow_id)).binding
-        cursors = [binding.cursor(listing.key(record)) for record in page.items]
-        edges = [ExecutionEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
-        return cls(
-            listing=listing,
-            size=size,
-            workflow_id=workflow_id,
-            feed_cursor=feed_cursor(feed_position),
-            edges=edges,
-            nodes=nodes,
-            page_info=PageInfo.of(page, cursors),
-        )
+    @property
+    def _cursors(self) -> ExecutionListing:
+        """The list that its cursors belong to."""
+        return self.listing if self.workflow_id is None else self.listing.of_workflow(self.workflow_id)
 
 
 @strawberry.type(description="One change of an execution, or one thing that happened inside its run.")
 class ExecutionEvent(Node):
     record: strawberry.Private[EventRecord]
     snapshot: strawberry.Private[ExecutionRecord | None]
-    cursor: str = strawberry.field(
+    id: strawberry.ID = strawberry.field(resolver=event_id, description=ID_DESCRIPTION)
+    type: EventType = recorded("What happened.")
+    status: ExecutionStatus = recorded("The execution's status after this event.")
+    version: int = recorded("The execution's version after this event.")
+    message: str = recorded("What happened, for people.")
+    timestamp: datetime = recorded("When it happened: Temporal's clock inside the run.")
+    actor: str | None = recorded(
+        "Who caused it: a token's `sub`, or null for the workflow, its workers and Temporal."
+    )
+
+    @strawberry.field(
         description=(
             "Its place in the owner's feed: pass it as `after` to a subscription, `executionFeed` or "
             "`history`."
         )
     )
-    type: EventType = strawberry.field(description="What happened.")
-    status: ExecutionStatus = strawberry.field(description="The execution's status after this event.")
-    version: int = strawberry.field(description="The execution's version after this event.")
-    message: str = strawberry.field(description="What happened, for people.")
-    timestamp: datetime = strawberry.field(description="When it happened: Temporal's clock inside the run.")
-    actor: str | None = strawberry.field(
-        description="Who caused it: a token's `sub`, or null for the workflow, its workers and Temporal."
-    )
+    def cursor(self) -> str:
+        return feed_cursor(self.record.position)
 
     @strawberry.field(
         description=(
@@ -441,23 +436,10 @@ class ExecutionEvent(Node):
         return Execution.of(self.snapshot or await events.event_execution(info.context, self.record))
 
     @classmethod
-    def of(cls, record: EventRecord, snapshot: ExecutionRecord | None = None) -> Self:
-        return cls(
-            record=record,
-            snapshot=snapshot,
-            id=strawberry.ID(f"{record.execution_id}:{record.version}"),
-            cursor=feed_cursor(record.position),
-            type=record.type,
-            status=record.status,
-            version=record.version,
-            message=record.message,
-            timestamp=record.timestamp,
-            actor=record.actor,
-        )
-
-    @classmethod
-    def delivered(cls, delivery: Delivery) -> Self:
-        return cls.of(delivery.event, delivery.execution)
+    def of(cls, event: Delivery | EventRecord) -> Self:
+        if isinstance(event, Delivery):
+            return cls(record=event.event, snapshot=event.execution)
+        return cls(record=event, snapshot=None)
 
 
 @strawberry.type(description="An event in a list.")
@@ -479,14 +461,30 @@ class History:
 @strawberry.type(description="A page of events.")
 class ExecutionEventConnection:
     source: strawberry.Private[History | ExecutionEventFilter]
-    edges: list[ExecutionEventEdge] = strawberry.field(description="The page's events, each with its cursor.")
-    nodes: list[ExecutionEvent] = strawberry.field(description="The page's events.")
-    page_info: PageInfo = strawberry.field(
+    page: strawberry.Private[Page[Delivery | EventRecord]]
+    position: strawberry.Private[int | None] = None
+
+    @strawberry.field(description="The page's events, each with its cursor.")
+    def edges(self) -> list[ExecutionEventEdge]:
+        return [
+            ExecutionEventEdge(cursor=_cursor(each), node=ExecutionEvent.of(each)) for each in self.page.items
+        ]
+
+    @strawberry.field(description="The page's events.")
+    def nodes(self) -> list[ExecutionEvent]:
+        return [ExecutionEvent.of(each) for each in self.page.items]
+
+    @strawberry.field(
         description=(
             "Where the page stands. A feed is read a bounded way for each page: with a filter, a page may "
             "have fewer events than asked for, or none, and `endCursor` still leads on to the next."
         )
     )
+    def page_info(self) -> PageInfo:
+        found = PageInfo.of(self.page, _cursor)
+        if self.position is not None:
+            found.end_cursor = feed_cursor(self.position)
+        return found
 
     @strawberry.field(description="How many the list has in all; counted only when selected.")
     async def total_count(self, info: Info) -> int:
@@ -496,22 +494,9 @@ class ExecutionEventConnection:
             case chosen:
                 return await events.feed_count(info.context, chosen)
 
-    @classmethod
-    def of_history(cls, page: Page[EventRecord], source: History) -> Self:
-        nodes = [ExecutionEvent.of(record) for record in page.items]
-        page_info = PageInfo.of(page, [node.cursor for node in nodes])
-        return cls(source=source, edges=_edges(nodes), nodes=nodes, page_info=page_info)
 
-    @classmethod
-    def of_feed(cls, found: FeedPage, source: ExecutionEventFilter) -> Self:
-        nodes = [ExecutionEvent.delivered(delivery) for delivery in found.page.items]
-        page_info = PageInfo.of(found.page, [node.cursor for node in nodes])
-        page_info.end_cursor = feed_cursor(found.position)
-        return cls(source=source, edges=_edges(nodes), nodes=nodes, page_info=page_info)
-
-
-def _edges(nodes: list[ExecutionEvent]) -> list[ExecutionEventEdge]:
-    return [ExecutionEventEdge(cursor=node.cursor, node=node) for node in nodes]
+def _cursor(event: Delivery | EventRecord) -> str:
+    return feed_cursor((event.event if isinstance(event, Delivery) else event).position)
 
 
 @strawberry.type(description="How many executions have a status.")

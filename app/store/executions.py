@@ -1,11 +1,23 @@
 """Executions in Postgres. They change only through `events.append`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, String, func, insert, literal_column, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    String,
+    Text,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal_column,
+    select,
+)
 from sqlalchemy import DateTime as Timestamp
 from sqlmodel import col
 
@@ -15,13 +27,16 @@ from app.errors import Forbidden, NotFound
 from app.filters import ExecutionFilter
 from app.listings import ExecutionListing, ExecutionOrderField, OrderDirection
 from app.paging import Key, Page, Window
-from app.records import ExecutionRecord
+from app.records import ExecutionRecord, Payloads
+from app.statements import Prepared
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
 from app.store.membership import one_of
 from app.tables import LAST_STARTED, RECORDED, Execution
 
-COLUMNS: Sequence[Any] = [
+Columns = tuple[Any, ...]
+
+COLUMNS: Columns = (
     col(Execution.id),
     col(Execution.owner_id),
     col(Execution.workflow_id),
@@ -37,8 +52,14 @@ COLUMNS: Sequence[Any] = [
     col(Execution.started_at),
     col(Execution.completed_at),
     col(Execution.updated_at),
-]
+)
 
+
+# As the texts that Postgres has: who gets them gets them unchanged.
+_PAYLOADS: Columns = (
+    cast(col(Execution.input), Text).label("input"),
+    cast(col(Execution.output), Text).label("output"),
+)
 
 _VALUES: Mapping[ExecutionOrderField, Any] = {
     ExecutionOrderField.CREATED_AT: col(Execution.created_at),
@@ -46,6 +67,14 @@ _VALUES: Mapping[ExecutionOrderField, Any] = {
     ExecutionOrderField.COMPLETED_AT: narrowing.ENDED,
     ExecutionOrderField.UPDATED_AT: col(Execution.updated_at),
 }
+
+
+def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
+    return select(*columns).where(col(Execution.id) == bindparam("id"))
+
+
+_ONE, _ONE_WITH_PAYLOADS = Prepared(_one(*COLUMNS)), Prepared(_one(*COLUMNS, *_PAYLOADS))
+_LOCKED = Prepared(_one(*COLUMNS).with_for_update())
 
 
 def visible(caller: Caller) -> ColumnElement[bool]:
@@ -60,30 +89,38 @@ async def create(tx: Transaction, values: dict[str, Any]) -> ExecutionRecord:
     return ExecutionRecord(*result.one())
 
 
-async def get(connection: Connection, caller: Caller, execution_id: UUID) -> ExecutionRecord:
-    """One execution; raises NotFound, or Forbidden where it is another user's."""
-    result = await connection.execute(select(*COLUMNS).where(col(Execution.id) == execution_id))
-    return _permitted(result.one_or_none(), caller, execution_id)
+async def get(
+    connection: Connection, caller: Caller, execution_id: UUID, *, payloads: bool = False
+) -> ExecutionRecord:
+    """One execution, with its payloads where asked; raises NotFound, or Forbidden for another user's."""
+    query = _ONE_WITH_PAYLOADS if payloads else _ONE
+    found = await connection.execute(query, {"id": execution_id})
+    return _permitted(found.of(_made(payloads=payloads)), caller, execution_id)
 
 
 async def lock(tx: Transaction, caller: Caller, execution_id: UUID) -> ExecutionRecord:
     """One execution, its row locked until the transaction ends; raises NotFound or Forbidden."""
-    query = select(*COLUMNS).where(col(Execution.id) == execution_id).with_for_update()
-    return _permitted((await tx.connection.execute(query)).one_or_none(), caller, execution_id)
+    found = await tx.connection.execute(_LOCKED, {"id": execution_id})
+    return _permitted(found.of(ExecutionRecord.of), caller, execution_id)
 
 
 async def by_ids(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, ExecutionRecord]:
     """Those of the executions that exist and that the caller may see."""
     query = select(*COLUMNS).where(visible(caller), one_of(col(Execution.id), set(ids)))
-    return {row.id: row for row in (await connection.execute(query)).of(ExecutionRecord._make)}
+    return {row.id: row for row in (await connection.execute(query)).of(ExecutionRecord.of)}
 
 
 async def page(
-    connection: Connection, caller: Caller, listing: ExecutionListing, window: Window[Key]
+    connection: Connection,
+    caller: Caller,
+    listing: ExecutionListing,
+    window: Window[Key],
+    *,
+    payloads: bool = False,
 ) -> Page[ExecutionRecord]:
-    """A page of the caller's executions."""
-    rows = await connection.execute(_window(caller, listing, window))
-    return window.cut(rows.of(ExecutionRecord._make))
+    """A page of the caller's executions, with their payloads where asked."""
+    rows = await connection.execute(_window(_Reader(caller, _columns(payloads=payloads)), listing, window))
+    return window.cut(rows.of(_made(payloads=payloads)))
 
 
 async def pages(
@@ -94,9 +131,9 @@ async def pages(
     window: Window[Key],
 ) -> dict[UUID, Page[ExecutionRecord]]:
     """The same page of the executions of each of several workflows."""
-    rows, theirs = _of_workflows(caller, listing.chosen), workflows.those_of(caller, set(workflow_ids))
+    rows, theirs = _Reader(caller).of_workflows(listing.chosen), workflows.those_of(caller, set(workflow_ids))
     query = _order(listing).window_of_each(rows, theirs.subquery(), col(Execution.workflow_id), window)
-    found = (await connection.execute(query)).of(ExecutionRecord._make)
+    found = (await connection.execute(query)).of(ExecutionRecord.of)
     return keyset.pages(workflow_ids, found, "workflow_id", window)
 
 
@@ -126,40 +163,53 @@ async def counts_by_workflow(
     return {id: found.get(id, 0) for id in workflow_ids}
 
 
-async def payloads(
-    connection: Connection, caller: Caller, ids: Sequence[UUID]
-) -> dict[UUID, tuple[Any, Any]]:
-    """`(input, output)` of those executions that the caller may see."""
-    query = select(col(Execution.id), col(Execution.input), col(Execution.output))
+async def payloads(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, Payloads]:
+    """The payloads of those executions that the caller may see."""
+    query = select(col(Execution.id), *_PAYLOADS)
     rows = await connection.execute(query.where(visible(caller), one_of(col(Execution.id), set(ids))))
-    return {row.id: (row.input, row.output) for row in rows}
+    return {id: Payloads.of(*texts) for id, *texts in rows}
 
 
-def _permitted(row: Any, caller: Caller, execution_id: UUID) -> ExecutionRecord:
-    if row is None:
+def _permitted(found: Sequence[ExecutionRecord], caller: Caller, execution_id: UUID) -> ExecutionRecord:
+    if not found:
         raise NotFound("execution", execution_id)
-    if not caller.may_see(row.owner_id):
+    if not caller.may_see(found[0].owner_id):
         raise Forbidden("This execution belongs to another user; only they or an admin may have it.")
-    return ExecutionRecord(*row)
+    return found[0]
+
+
+def _columns(*, payloads: bool) -> Columns:
+    return (*COLUMNS, *_PAYLOADS) if payloads else COLUMNS
+
+
+def _made(*, payloads: bool) -> Callable[[Iterable[Any]], ExecutionRecord]:
+    return ExecutionRecord.with_payloads if payloads else ExecutionRecord.of
 
 
 def _order(listing: ExecutionListing) -> Order:
     return Order(_VALUES[listing.field], listing.direction is OrderDirection.DESC, col(Execution.id))
 
 
-def _chosen(caller: Caller, chosen: ExecutionFilter) -> Rows:
-    return select(*COLUMNS).where(visible(caller), *narrowing.of_executions(caller, chosen))
+@dataclass(frozen=True)
+class _Reader:
+    """Who reads, and which columns."""
+
+    caller: Caller
+    columns: Columns = COLUMNS
+
+    def chosen(self, chosen: ExecutionFilter) -> Rows:
+        """The chosen executions that the caller may see."""
+        return self.of_workflows(chosen).where(visible(self.caller))
+
+    def of_workflows(self, chosen: ExecutionFilter) -> Rows:
+        """The chosen executions of workflows that the caller may see: with these, they have one owner.
+
+        Told of the owner again, Postgres would expect far fewer, and sort them all for one page.
+        """
+        return select(*self.columns).where(*narrowing.of_executions(self.caller, chosen))
 
 
-def _of_workflows(caller: Caller, chosen: ExecutionFilter) -> Rows:
-    """The chosen executions of workflows that the caller may see: with these, they have one owner.
-
-    Told of the owner again, Postgres would expect far fewer, and sort them all for one page.
-    """
-    return select(*COLUMNS).where(*narrowing.of_executions(caller, chosen))
-
-
-def _window(caller: Caller, listing: ExecutionListing, window: Window[Key]) -> Rows:
+def _window(reader: _Reader, listing: ExecutionListing, window: Window[Key]) -> Rows:
     """The query for a window's rows, which reads no more of an index than it must.
 
     An index by workflow or by status has the order of creation within each: so several are read side by
@@ -167,27 +217,29 @@ def _window(caller: Caller, listing: ExecutionListing, window: Window[Key]) -> R
     """
     order, chosen = _order(listing), listing.chosen
     if listing.field is not ExecutionOrderField.CREATED_AT:
-        return order.window(_chosen(caller, chosen), window)
+        return order.window(reader.chosen(chosen), window)
     if chosen.workflow_ids is not None:
-        rows, workflow = _of_workflows(caller, replace(chosen, workflow_ids=None)), col(Execution.workflow_id)
-        theirs = workflows.those_of(caller, chosen.workflow_ids).subquery()
+        rows = reader.of_workflows(replace(chosen, workflow_ids=None))
+        workflow = col(Execution.workflow_id)
+        theirs = workflows.those_of(reader.caller, chosen.workflow_ids).subquery()
         return order.merged([order.candidates_of_each(rows, theirs, workflow, window)], window)
     if chosen.statuses is not None and len(chosen.statuses) > 1:
-        rows = _chosen(caller, replace(chosen, statuses=None))
+        rows = reader.chosen(replace(chosen, statuses=None))
         statuses, status = keyset.values(chosen.statuses, String()), col(Execution.status)
         return order.merged([order.candidates_of_each(rows, statuses, status, window)], window)
     if chosen.search is not None:
-        return order.merged(_found(caller, chosen, chosen.search, order, window), window)
-    return order.window(_chosen(caller, chosen), window)
+        return order.merged(_found(reader, chosen, chosen.search, order, window), window)
+    return order.window(reader.chosen(chosen), window)
 
 
 def _found(
-    caller: Caller, chosen: ExecutionFilter, search: str, order: Order, window: Window[Key]
+    reader: _Reader, chosen: ExecutionFilter, search: str, order: Order, window: Window[Key]
 ) -> Sequence[Rows]:
     rest, workflow = replace(chosen, search=None), col(Execution.workflow_id)
-    named = workflows.named(caller, search).cte("named")
-    others = _chosen(caller, rest).where(narrowing.has_text(search), workflow.not_in(select(named.c.value)))
+    named = workflows.named(reader.caller, search).cte("named")
+    elsewhere = workflow.not_in(select(named.c.value))
+    others = reader.chosen(rest).where(narrowing.has_text(search), elsewhere)
     return [
-        order.candidates_of_each(_of_workflows(caller, rest), named, workflow, window),
+        order.candidates_of_each(reader.of_workflows(rest), named, workflow, window),
         order.candidates(others, window),
     ]

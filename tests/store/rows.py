@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from app.auth import ADMIN, USER_SCOPES, Caller
 from app.db import Database
-from app.records import Delivery, Draft, EventRecord, ExecutionRecord, WorkflowRecord
+from app.records import Delivery, Draft, EventRecord, ExecutionRecord, Payloads, WorkflowRecord, value
 from app.store import events, executions, workflows
 from app.store.tracking import Run
 from app.tables import EventType, ExecutionStatus
@@ -104,3 +104,8 @@ def run_of(execution: ExecutionRecord) -> Run:
     """The run that the execution is in."""
     assert execution.temporal_run_id is not None
     return Run(execution.id, execution.owner_id, execution.temporal_workflow_id, execution.temporal_run_id)
+
+
+def told(payloads: Payloads) -> tuple[Any, Any]:
+    """What the JSON of an execution's payloads says."""
+    return value(payloads.input), value(payloads.output)

@@ -12,6 +12,7 @@ from app.db import Database, Driver, Transaction, driver_url
 from app.errors import Unavailable
 from app.records import Delivery
 from app.store import events, executions
+from tests.eventually import eventually
 from tests.store.rows import ALICE, COMPLETED, STARTED, Rows, draft
 
 KILL_OTHERS = """
@@ -37,8 +38,11 @@ async def database(
 
 
 async def terminate_others(db: Database) -> None:
-    async with db.read() as connection:
-        await connection.execute(text(KILL_OTHERS))
+    async def are_gone() -> bool:
+        async with db.read() as connection:
+            return not (await connection.execute(text(KILL_OTHERS))).all()
+
+    await eventually(are_gone)
 
 
 async def test_a_write_is_announced_after_its_commit_and_once(

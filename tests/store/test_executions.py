@@ -19,7 +19,7 @@ from app.store import executions
 from app.tables import ExecutionStatus
 from tests.eventually import eventually
 from tests.store.ownership import doors, without_caller
-from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller
+from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller, told
 
 PENDING, RUNNING, ENDED = ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED
 NONE_OF_THEM = dict.fromkeys(ExecutionStatus, 0)
@@ -31,7 +31,13 @@ DOORS = doors(executions, writers=frozenset({"create"}))
 
 Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
 
+
 # What each door shows of one execution of alice's: to her, and to a stranger.
+async def told_payloads(connection: Connection, who: Caller, id: UUID) -> dict[UUID, Any]:
+    found = await executions.payloads(connection, who, [id])
+    return {id: told(each) for id, each in found.items()}
+
+
 SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (executions.get, "record", REFUSAL),
     "lock": (lambda c, who, key: executions.lock(Transaction(c), who, key), "record", REFUSAL),
@@ -49,7 +55,7 @@ SHOWN: dict[str, tuple[Ask, Any, Any]] = {
         {WORKFLOW: 0},
     ),
     "payloads": (
-        lambda c, who, key: executions.payloads(c, who, [key]),
+        told_payloads,
         {"id": ({"secret": 1}, None)},
         {},
     ),
@@ -168,9 +174,8 @@ async def test_a_new_execution_has_no_version_yet(rows: Rows) -> None:
         updated_at=NOW,
     )
     async with rows.db.read() as connection:
-        assert await executions.payloads(connection, ALICE, [created.id]) == {
-            created.id: ({"a": [1, None]}, None)
-        }
+        found = await executions.payloads(connection, ALICE, [created.id])
+    assert {id: told(each) for id, each in found.items()} == {created.id: ({"a": [1, None]}, None)}
 
 
 async def test_a_locked_execution_makes_others_wait(rows: Rows) -> None:

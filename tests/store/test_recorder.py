@@ -17,7 +17,7 @@ from app.records import ExecutionRecord
 from app.store import executions, tracking
 from app.store.tracking import Run, Tracked
 from app.tables import EventType, ExecutionStatus, FailureReason
-from tests.store.rows import ALICE, NOW, Rows, draft, run_of
+from tests.store.rows import ALICE, NOW, Rows, draft, run_of, told
 
 STARTED = [["WORKFLOW_EXECUTION_STARTED"], ["WORKFLOW_TASK_SCHEDULED"]]
 MIDDLE = [
@@ -137,7 +137,7 @@ async def outcome(
     """What the execution came to, its runs by their number."""
     now = await tracked(rows, execution)
     async with rows.db.read() as connection:
-        payloads = (await executions.payloads(connection, ALICE, [execution.id]))[execution.id]
+        payloads = told((await executions.payloads(connection, ALICE, [execution.id]))[execution.id])
     found, ids = now.execution, [run.run_id for run, _ in runs]
     assert found.temporal_run_id is not None
     return (

@@ -1,0 +1,31 @@
+"""Fields that are read from the record behind their object."""
+
+from typing import Any, Final
+
+from strawberry.types.field import StrawberryField
+from strawberry.types.info import Info
+
+# Under this, a field's metadata say what of the record its resolver only hands on, where that is there.
+READ: Final = "read"
+
+
+class RecordField(StrawberryField):
+    """A field whose value its object's `record` has under the same name: nothing is copied for it."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.init = self.repr = self.compare = False
+
+    def get_result(self, source: Any, info: Info | None, args: list[Any], kwargs: Any) -> Any:
+        return getattr(source.record, self.python_name)
+
+
+def recorded(description: str) -> Any:
+    """A field that is read from the record."""
+    return RecordField(description=description)
+
+
+def place(field: StrawberryField) -> str | None:
+    """Where in its object's record a field's value is: None where it is not there."""
+    found: str | None = field.python_name if isinstance(field, RecordField) else field.metadata.get(READ)
+    return found
