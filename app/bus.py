@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import ResponseError
 
 from app.valkey import Outage, client
 
@@ -31,6 +32,14 @@ class Gap(Enum):
 
 
 GAP: Final = Gap.GAP
+SETTLED: Final = asyncio.Event()
+SETTLED.set()
+
+READ_BYTES: Final = 65_536
+LINE_END: Final = b"\r\n"
+
+Hear = Callable[[str | Gap], None]
+Message = list[bytes]
 
 
 class BusClosed(Exception):
@@ -71,10 +80,14 @@ class Subscription:
             raise BusClosed from None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Lane:
-    """A channel that has subscribers here; `settled` once none of them needs to wait for the server."""
+    """A channel that has subscribers here, or one who hears its messages at once.
 
+    It is `settled` once none of them needs to wait for the server.
+    """
+
+    hear: Hear | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     subscriptions: set[Subscription] = field(default_factory=set)
     emitted: int = 0
@@ -82,6 +95,55 @@ class Lane:
     @property
     def waiting(self) -> int:
         return self.emitted - min((each.taken for each in self.subscriptions), default=self.emitted)
+
+    def settle(self) -> None:
+        self.settled.set()
+        # One of these for each of thousands of lanes would be most of their memory.
+        self.settled = SETTLED
+
+
+class Replies:
+    """What a server says to a subscriber, out of its bytes: RESP 2 and 3."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def take(self, data: bytes) -> list[Message]:
+        """The messages that are whole with these bytes; raises ResponseError for an error."""
+        self._data += data
+        messages, place = list[Message](), 0
+        while found := self._next(place):
+            message, place = found
+            messages.append(message)
+        self._data = self._data[place:]
+        return messages
+
+    def _next(self, place: int) -> tuple[Message, int] | None:
+        end = self._data.find(LINE_END, place)
+        if end < 0:
+            return None
+        kind, line = self._data[place : place + 1], self._data[place + 1 : end]
+        match kind:
+            case b"*" | b">":
+                return self._items(int(line), end + 2)
+            case b"-":
+                raise ResponseError(line.decode(errors="replace"))
+        return [line], end + 2
+
+    def _items(self, count: int, place: int) -> tuple[Message, int] | None:
+        data, items = self._data, Message()
+        for _ in range(count):
+            end = data.find(LINE_END, place)
+            if end < 0:
+                return None
+            line, place = data[place:end], end + 2
+            if line[:1] == b"$":
+                size = int(line[1:])
+                if len(data) < place + size + 2:
+                    return None
+                line, place = data[place : place + size], place + size + 2
+            items.append(line)
+        return items, place
 
 
 class Session:
@@ -98,6 +160,8 @@ class Session:
         self._asked: set[str] = set()
         self._stale = set(wanted)
         self._changed = asyncio.Event()
+        self._replies = Replies()
+        self._reads = 0
 
     def holds(self, channel: str) -> bool:
         return channel in self._held and channel not in self._asked
@@ -122,23 +186,36 @@ class Session:
             self._changed.clear()
             await self._settle()
 
-    async def receive(self) -> dict[str, Any]:
-        """Wait for the next message; TimeoutError when a silent server does not answer a PING either."""
-        message = await self._pubsub.get_message(timeout=self._quiet_seconds)
-        if message is None:
-            await self._pubsub.ping()
-            message = await self._pubsub.get_message(timeout=self._quiet_seconds)
-        if message is None:
-            raise TimeoutError("no answer to PING")
-        return cast("dict[str, Any]", message)
+    async def watch(self) -> None:
+        """Raise TimeoutError when a silent server does not answer a PING either."""
+        while True:
+            if await self._is_silent():
+                await self._pubsub.ping()
+                if await self._is_silent():
+                    raise TimeoutError("no answer to PING")
+
+    async def receive(self) -> list[Message]:
+        """Wait for what the server says next; raises ConnectionError when it hangs up."""
+        # redis-py takes a good part of a millisecond's CPU for each message, and takes them one by one.
+        reader: asyncio.StreamReader = cast("Any", self._pubsub.connection)._reader  # noqa: SLF001
+        data = await reader.read(READ_BYTES)
+        if not data:
+            raise ConnectionError("the server hung up")
+        self._reads += 1
+        return self._replies.take(data)
+
+    async def _is_silent(self) -> bool:
+        reads = self._reads
+        await asyncio.sleep(self._quiet_seconds)
+        return reads == self._reads
 
     async def _settle(self) -> None:
         while self._stale:
             joining, leaving = self._next_changes()
             if joining:
-                await self._pubsub.subscribe(*map(to_bytes, joining))
+                await self._pubsub.execute_command("SUBSCRIBE", *map(to_bytes, joining))
             if leaving:
-                await self._pubsub.unsubscribe(*map(to_bytes, leaving))
+                await self._pubsub.execute_command("UNSUBSCRIBE", *map(to_bytes, leaving))
 
     def _next_changes(self) -> tuple[list[str], list[str]]:
         names = [self._stale.pop() for _ in range(min(BATCH, len(self._stale)))]
@@ -162,6 +239,7 @@ class RedisBackend(BroadcastBackend):
         self.lanes: dict[str, Lane] = {}
         self.connected = False
         self.sessions = 0
+        self.when_heard: Callable[[], object] = bool
         self._client = client
         self._inbox_limit = inbox_limit
         self._quiet_seconds = quiet_seconds
@@ -182,14 +260,21 @@ class RedisBackend(BroadcastBackend):
         await self._client.aclose()
 
     async def subscribe(self, group: str) -> None:
-        lane = self.lanes[group] = Lane()
-        if self._outage.ongoing or (self._session and self._session.holds(group)):
-            lane.settled.set()
-        self._touch(group)
+        self.add(group)
 
     async def unsubscribe(self, group: str) -> None:
-        self.lanes.pop(group).settled.set()
-        self._touch(group)
+        self.remove(group)
+
+    def add(self, channel: str, hear: Hear | None = None) -> Lane:
+        lane = self.lanes[channel] = Lane(hear)
+        if self._outage.ongoing or (self._session and self._session.holds(channel)):
+            lane.settle()
+        self._touch(channel)
+        return lane
+
+    def remove(self, channel: str) -> None:
+        self.lanes.pop(channel).settle()
+        self._touch(channel)
 
     async def publish(self, channel: str, message: Any) -> None:
         raise NotImplementedError("messages go out through the outbox")
@@ -218,25 +303,30 @@ class RedisBackend(BroadcastBackend):
             self._session = Session(pubsub, self.lanes.keys(), self._quiet_seconds)
             try:
                 await self._session.open()
-                await run_until_one_fails(self._read(self._session), self._session.follow())
+                await run_until_one_fails(
+                    self._read(self._session), self._session.follow(), self._session.watch()
+                )
             finally:
                 self._session = None
 
     async def _read(self, session: Session) -> None:
         while True:
-            for _ in range(BATCH):
-                self._handle(session, await session.receive())
-            # What is buffered is received without suspending: let the others run.
-            await asyncio.sleep(0)
+            messages = await session.receive()
+            self._find()
+            for message in messages:
+                self._handle(session, message)
+            self.when_heard()
 
-    def _handle(self, session: Session, message: dict[str, Any]) -> None:
-        self._find()
-        match message["type"]:
-            case "message":
-                self._emit(to_text(message["channel"]), decode(message["data"]))
-            case "subscribe" | "unsubscribe" as kind:
-                session.confirm(kind, to_text(message["channel"]))
-                self._settle(kind, to_text(message["channel"]))
+    def _handle(self, session: Session, message: Message) -> None:
+        match message:
+            case [b"message", channel, data]:
+                self._emit(to_text(channel), decode(data))
+            case [b"subscribe" | b"unsubscribe" as word, channel, _]:
+                kind: Literal["subscribe", "unsubscribe"] = (
+                    "subscribe" if word == b"subscribe" else "unsubscribe"
+                )
+                session.confirm(kind, to_text(channel))
+                self._settle(kind, to_text(channel))
 
     def _settle(self, kind: Literal["subscribe", "unsubscribe"], channel: str) -> None:
         lane = self.lanes.get(channel)
@@ -244,10 +334,13 @@ class RedisBackend(BroadcastBackend):
             return
         if lane.settled.is_set():
             self._emit(channel, GAP)
-        lane.settled.set()
+        lane.settle()
 
     def _emit(self, channel: str, item: str | Gap) -> None:
         lane = self.lanes.get(channel)
+        if lane is not None and lane.hear is not None:
+            lane.hear(item)
+            return
         if lane is None or lane.waiting > self._inbox_limit:
             return
         full = lane.waiting == self._inbox_limit
@@ -267,7 +360,7 @@ class RedisBackend(BroadcastBackend):
         self._failures += 1
         self._outage.begin(error)
         for lane in self.lanes.values():
-            lane.settled.set()
+            lane.settle()
 
 
 class Outbox:
@@ -445,6 +538,29 @@ class Bus:
             await self._wait_until_settled(self._backend.lanes[self._name(channel)])
             yield subscription
 
+    def when_heard(self, call: Callable[[], object]) -> None:
+        """Call this whenever all that came at once has been handed over to those who listen."""
+        self._backend.when_heard = call
+
+    def listen(self, channel: str, hear: Hear) -> None:
+        """Have what is published to a channel handed over as it comes, until `ignore`.
+
+        For one listener of a channel, which must not raise. What cannot be confirmed yet is as in
+        `subscribe`. Raises BusClosed outside the bus's context.
+        """
+        if not self._running:
+            raise BusClosed
+        self._backend.add(self._name(channel), hear)
+
+    def ignore(self, channel: str) -> None:
+        """Listen to a channel no longer."""
+        self._backend.remove(self._name(channel))
+
+    async def settled(self, channels: Iterable[str]) -> None:
+        """Return once the server confirmed those that are listened to; after a bounded wait otherwise."""
+        known = [self._backend.lanes.get(self._name(channel)) for channel in channels]
+        await self._wait_until_settled(*filter(None, known))
+
     async def _join(self, stack: AsyncExitStack, name: str) -> Subscription:
         subscriber = await stack.enter_async_context(self._broadcast.subscribe(name))
         lane = self._backend.lanes[name]
@@ -455,12 +571,14 @@ class Bus:
         stack.callback(self._subscribed.discard, stack)
         return subscription
 
-    async def _wait_until_settled(self, lane: Lane) -> None:
+    async def _wait_until_settled(self, *lanes: Lane) -> None:
         try:
             async with asyncio.timeout(self._confirm_timeout_seconds):
-                await lane.settled.wait()
+                for lane in lanes:
+                    await lane.settled.wait()
         except TimeoutError:
-            lane.settled.set()
+            for lane in lanes:
+                lane.settle()
 
     async def _end_subscriptions(self) -> None:
         for stack in list(self._subscribed):

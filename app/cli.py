@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from app.dev import DevError
 from app.drain import Drain
 from app.errors import Unauthenticated, Unavailable
 from app.migrate import MigrationError
-from app.server import Server, configuration
+from app.server import Server, configuration, settle_memory
 from app.servers import ServerError
 from app.settings import MINIMUM_SECRET_BYTES, InvalidSettings
 from app.worker import WorkerError
@@ -104,9 +103,7 @@ def _dev(arguments: argparse.Namespace) -> None:
 def _serve(_: argparse.Namespace) -> None:
     found = _configured()
     drain = Drain(main.create_app(found))
-    # What is there by now stays; to look at it again in each full collection would hold all up for 100 ms.
-    gc.collect()
-    gc.freeze()
+    settle_memory()
     Server(configuration(drain, found), drain).run()
 
 

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import Context
 from datetime import UTC, datetime
+from functools import partial
 from typing import Self
 from uuid import UUID
 
@@ -23,34 +23,44 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
 DOORBELL_GRACE_SECONDS = 0.25
+OPENED_AT_ONCE = 500
+OPENED = asyncio.Event()
+OPENED.set()
 
 
 class Feed:
     """The recent events of one watched owner; `head` is the last position known."""
+
+    __slots__ = ("behind", "filling", "head", "listeners", "opened", "owner", "ring", "watchers")
 
     def __init__(self, owner: str, ring_events: int) -> None:
         self.owner = owner
         self.head = 0
         self.watchers = 0
         self.opened = asyncio.Event()
-        self.changed = asyncio.Event()
+        self.listeners: set[Callable[[], None]] = set()
+        self.behind = False
+        self.filling: asyncio.Task[None] | None = None
         self.ring: deque[Delivery] = deque(maxlen=ring_events)
 
+    def open(self, head: int) -> None:
+        """Begin at a head, and let those go on who waited for it."""
+        self.head = head
+        self.opened.set()
+        # One of these for each of thousands of feeds would be most of their memory.
+        self.opened = OPENED
+
     def append(self, deliveries: Sequence[Delivery]) -> None:
-        """Take those events that follow the head and wake whoever waits."""
-        before = self.head
+        """Take those events that follow the head."""
         for delivery in deliveries:
             if delivery.event.position == self.head + 1:
                 self.ring.append(delivery)
                 self.head += 1
-        if self.head > before:
-            self._wake()
 
     def restart(self, head: int) -> None:
         """Go on from a head that is too far ahead for the ring."""
         self.ring.clear()
         self.head = head
-        self._wake()
 
     def since(self, position: int, limit: int) -> list[Delivery] | None:
         """The first events behind a position; None where the ring no longer has them all."""
@@ -59,9 +69,94 @@ class Feed:
             return None
         return [self.ring[-place] for place in range(missing, max(missing - limit, 0), -1)]
 
-    def _wake(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
+    def tell(self) -> None:
+        """Tell the listeners that there is more."""
+        for listener in tuple(self.listeners):
+            try:
+                listener()
+            except Exception:
+                log.exception("A listener of a feed failed")
+
+    async def more(self) -> None:
+        """Return when there is more."""
+        told = asyncio.get_running_loop().create_future()
+
+        def settle() -> None:
+            if not told.done():
+                told.set_result(None)
+
+        self.listeners.add(settle)
+        try:
+            await told
+        finally:
+            self.listeners.discard(settle)
+
+
+class Cursor:
+    """A place in a feed, from which events are taken in order; `position` is that of the last one taken.
+
+    Only those of one execution where that is given. A slow reader costs no memory here: what the ring has
+    lost is read from Postgres in pages.
+    """
+
+    __slots__ = ("_closed", "_hub", "execution_id", "feed", "position")
+
+    def __init__(self, hub: "Hub", feed: Feed, position: int, execution_id: UUID | None) -> None:
+        self.feed = feed
+        self.position = position
+        self.execution_id = execution_id
+        self._hub = hub
+        self._closed = False
+
+    def copy(self) -> "Cursor":
+        """Another one at the same place, to be used while this one is open."""
+        return Cursor(self._hub, self.feed, self.position, self.execution_id)
+
+    def ready(self) -> bool:
+        """Whether there is more."""
+        return self.position < self.feed.head
+
+    def take(self) -> list[Delivery] | None:
+        """What is next; None where the ring no longer has it, and it is to be read."""
+        batch = self.feed.since(self.position, self._hub.page_events)
+        if batch:
+            self.position = batch[-1].event.position
+        return batch if batch is None else self._chosen(batch)
+
+    async def read(self) -> list[Delivery]:
+        """What is next, out of Postgres; raises CursorExpired."""
+        head = self.feed.head
+        batch = await self._hub.read(self.feed.owner, self.position, self.execution_id)
+        last = batch[-1].event.position if batch else self.position
+        # A full page ends at its last event; any other has reached the head at least.
+        self.position = last if len(batch) == self._hub.page_events else max(head, last)
+        return batch
+
+    async def batch(self) -> list[Delivery]:
+        """What is next, waited for; raises CursorExpired."""
+        while True:
+            batch = self.take()
+            if batch is None:
+                batch = await self.read()
+            if batch:
+                return batch
+            if not self.ready():
+                await self.feed.more()
+
+    def observe(self, delivery: Delivery) -> None:
+        """Note that an event was handed to the sockets of subscribers."""
+        self._hub.observe(delivery)
+
+    def close(self) -> None:
+        """Watch no longer."""
+        if not self._closed:
+            self._closed = True
+            self._hub.leave(self.feed)
+
+    def _chosen(self, batch: list[Delivery]) -> list[Delivery]:
+        if self.execution_id is None:
+            return batch
+        return [delivery for delivery in batch if delivery.event.execution_id == self.execution_id]
 
 
 class Hub:
@@ -81,102 +176,140 @@ class Hub:
         self._bus = bus
         self._metrics = metrics
         self._ring_events = ring_events
-        self._page_events = page_events
+        self.page_events = page_events
         self._backstop_seconds = backstop_seconds
         self._feeds: dict[str, Feed] = {}
-        self._listeners: dict[str, asyncio.Task[None]] = {}
+        self._unopened: dict[str, Feed] = {}
+        self._changed: dict[Feed, None] = {}
+        self._opening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._bus.when_heard(self._tell_all)
         self._backstop_task = asyncio.create_task(self._backstop(), name="hub: backstop")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [self._backstop_task, *self._listeners.values()]
-        for task in tasks:
+        tasks = [self._backstop_task, self._opening, *(feed.filling for feed in self._feeds.values())]
+        running = [task for task in tasks if task is not None]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
     @property
     def watched_owners(self) -> Sequence[str]:
         """The owners whose feeds are watched now."""
         return list(self._feeds)
 
+    async def open(self, owner: str, after: int | None = None, execution_id: UUID | None = None) -> Cursor:
+        """A cursor behind a position of an owner's feed (None: at its head), to be closed by whom it is for.
+
+        Raises InvalidInput for a position that the feed has not reached.
+        """
+        feed = self._enter(owner)
+        try:
+            await feed.opened.wait()
+            position = feed.head if after is None else after
+            await self._reach(feed, position)
+        except BaseException:
+            self._leave(feed)
+            raise
+        self._metrics.subscriptions.inc()
+        return Cursor(self, feed, position, execution_id)
+
     async def follow(
         self, owner: str, after: int | None = None, execution_id: UUID | None = None
     ) -> AsyncGenerator[list[Delivery], None]:
         """An owner's events behind a position (None: from now on), in order and without end, in batches.
 
-        Only those of one execution where it is given. A slow reader costs no memory here: what the ring
-        has lost is read from Postgres in pages. Raises InvalidInput for a position that the feed has not
-        reached, and CursorExpired for one whose events are pruned.
+        Only those of one execution where it is given. Raises InvalidInput for a position that the feed has
+        not reached, and CursorExpired for one whose events are pruned.
         """
-        async with self._watch(owner) as feed:
-            position = feed.head if after is None else after
-            await self._reach(feed, position)
+        cursor = await self.open(owner, after, execution_id)
+        try:
             while True:
-                changed, head = feed.changed, feed.head
-                batch = feed.since(position, self._page_events)
-                if batch is None:
-                    batch = await self._read_when_possible(owner, position, execution_id)
-                    # A full page ends at its last event; any other has reached the head at least.
-                    full = len(batch) == self._page_events
-                    position = batch[-1].event.position if full else max(head, position)
-                if chosen := _of(batch, execution_id):
-                    yield chosen
-                position = max(position, batch[-1].event.position if batch else 0)
-                if position >= feed.head:
-                    await changed.wait()
+                yield await cursor.batch()
+        finally:
+            cursor.close()
 
     def observe(self, delivery: Delivery) -> None:
-        """Note that an event was handed to a subscriber's socket."""
+        """Note that an event was handed to the sockets of subscribers."""
         lag = datetime.now(UTC) - delivery.event.recorded_at
         self._metrics.delivery_lag_seconds.observe(lag.total_seconds())
 
-    @asynccontextmanager
-    async def _watch(self, owner: str) -> AsyncIterator[Feed]:
+    def leave(self, feed: Feed) -> None:
+        """Count one subscription less; the last one's feed is watched no longer."""
+        self._metrics.subscriptions.dec()
+        self._leave(feed)
+
+    def _enter(self, owner: str) -> Feed:
         feed = self._feeds.get(owner)
         if feed is None:
-            feed = self._feeds[owner] = Feed(owner, self._ring_events)
-            # It outlives the request that is the first to watch, and must not go on under its name.
-            self._listeners[owner] = asyncio.create_task(
-                self._listen(feed), name="hub: listen", context=Context()
-            )
-            doorbells.tell_watched(self._bus, [owner])
+            feed = Feed(owner, self._ring_events)
+            self._bus.listen(doorbells.feed(owner), partial(self._hear, feed))
+            self._feeds[owner] = self._unopened[owner] = feed
+            if self._opening is None:
+                # It must not go on under the name of the request that is the first to watch.
+                self._opening = asyncio.create_task(self._open_all(), name="hub: open", context=Context())
         feed.watchers += 1
         self._metrics.watched_owners.set(len(self._feeds))
+        return feed
+
+    def _leave(self, feed: Feed) -> None:
+        feed.watchers -= 1
+        if feed.watchers == 0:
+            del self._feeds[feed.owner]
+            self._unopened.pop(feed.owner, None)
+            self._bus.ignore(doorbells.feed(feed.owner))
+            if feed.filling is not None:
+                feed.filling.cancel()
+        self._metrics.watched_owners.set(len(self._feeds))
+
+    async def _open_all(self) -> None:
+        """Open the feeds of those who come, many at a time."""
         try:
-            await feed.opened.wait()
-            with self._metrics.subscriptions.track_inprogress():
-                yield feed
+            while self._unopened:
+                feeds = list(self._unopened.values())[:OPENED_AT_ONCE]
+                for feed in feeds:
+                    del self._unopened[feed.owner]
+                doorbells.tell_watched(self._bus, [feed.owner for feed in feeds])
+                await self._open(feeds)
         finally:
-            feed.watchers -= 1
-            if feed.watchers == 0:
-                del self._feeds[owner]
-                self._listeners.pop(owner).cancel()
-            self._metrics.watched_owners.set(len(self._feeds))
+            self._opening = None
 
-    async def _listen(self, feed: Feed) -> None:
-        async with self._bus.subscribe(doorbells.feed(feed.owner)) as subscription:
-            await self._open(feed)
-            while True:
-                await self._take(feed, await subscription.get())
-
-    async def _open(self, feed: Feed) -> None:
-        """Find the head, after subscribing: what is committed from then on rings."""
+    async def _open(self, feeds: Sequence[Feed]) -> None:
+        """Find the heads, after subscribing: what is committed from then on rings."""
+        await self._bus.settled([doorbells.feed(feed.owner) for feed in feeds])
         while True:
             try:
                 async with self._db.read() as connection:
-                    feed.restart((await events.bounds(connection, feed.owner)).head)
-                return feed.opened.set()
+                    heads = await events.heads(connection, [feed.owner for feed in feeds])
+                break
             except Unavailable:
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
-                log.exception("A feed cannot be watched yet")
+                log.exception("Feeds cannot be watched yet")
                 await asyncio.sleep(RETRY_SECONDS)
+        for feed in feeds:
+            feed.open(heads.get(feed.owner, 0))
+            if feed.behind:
+                self._fill_soon(feed)
 
-    async def _take(self, feed: Feed, message: str | Gap) -> None:
+    def _hear(self, feed: Feed, message: str | Gap) -> None:
+        if not feed.opened.is_set():
+            # It may be committed, and ring, while the head is being read.
+            feed.behind = True
+            return
+        head = feed.head
         if self._is_behind(feed, message):
-            await self._fill(feed)
+            self._fill_soon(feed)
+        if feed.head > head:
+            self._changed[feed] = None
+
+    def _tell_all(self) -> None:
+        """Tell of all that came at once in one go."""
+        changed, self._changed = self._changed, {}
+        for feed in changed:
+            feed.tell()
 
     def _is_behind(self, feed: Feed, message: str | Gap) -> bool:
         """Whether something is missing still, after taking from the message what there is in it."""
@@ -192,6 +325,19 @@ class Hub:
         feed.append([delivery])
         return delivery.event.position > feed.head
 
+    def _fill_soon(self, feed: Feed) -> None:
+        feed.behind = True
+        if feed.filling is None:
+            feed.filling = asyncio.create_task(self._fill_up(feed), name="hub: fill", context=Context())
+
+    async def _fill_up(self, feed: Feed) -> None:
+        try:
+            while feed.behind:
+                feed.behind = False
+                await self._fill(feed)
+        finally:
+            feed.filling = None
+
     async def _fill(self, feed: Feed) -> bool:
         """Read what the feed is behind by, once for all its subscribers; the backstop repeats what fails."""
         try:
@@ -201,8 +347,10 @@ class Hub:
                 self._metrics.gaps_filled.inc()
             if feed.head < max(kept.head - self._ring_events, kept.pruned_through):
                 feed.restart(kept.head)
+                feed.tell()
             while feed.head < kept.head:
                 feed.append(await self._read(feed.owner, feed.head))
+                feed.tell()
         except (Unavailable, CursorExpired) as error:
             log.warning("Live delivery waits: %s", error.message)
             return False
@@ -222,12 +370,10 @@ class Hub:
 
     async def _read(self, owner: str, position: int, execution_id: UUID | None = None) -> list[Delivery]:
         async with self._db.read() as connection:
-            return await events.after(connection, owner, position, self._page_events, execution_id)
+            return await events.after(connection, owner, position, self.page_events, execution_id)
 
-    async def _read_when_possible(
-        self, owner: str, position: int, execution_id: UUID | None
-    ) -> list[Delivery]:
-        """Whoever reads the past outlives an outage of Postgres, like those who read the ring."""
+    async def read(self, owner: str, position: int, execution_id: UUID | None) -> list[Delivery]:
+        """A page of an owner's events behind a position, in spite of outages; raises CursorExpired."""
         while True:
             try:
                 return await self._read(owner, position, execution_id)
@@ -257,9 +403,3 @@ class Hub:
             if feed is not None and feed.opened.is_set() and feed.head < head:
                 self._metrics.backstop_deliveries.inc(head - feed.head)
                 await self._fill(feed)
-
-
-def _of(batch: list[Delivery], execution_id: UUID | None) -> list[Delivery]:
-    if execution_id is None:
-        return batch
-    return [delivery for delivery in batch if delivery.event.execution_id == execution_id]

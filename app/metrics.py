@@ -21,7 +21,7 @@ class Metrics:
         )
         self.delivery_lag_seconds = Histogram(
             "delivery_lag_seconds",
-            "From an event's commit to its being handed to a subscriber's socket.",
+            "From an event's commit to its being handed to the sockets of those who subscribed to the same.",
             buckets=LAG_BUCKETS_SECONDS,
             registry=self.registry,
         )

@@ -3,26 +3,35 @@
 import asyncio
 import logging
 from asyncio import AbstractEventLoop, Transport
+from collections import deque
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from app import logs, refusals
+from app.lines import EXTENSION, Listener
+from app.request_ids import note_close
 
 log = logging.getLogger(__name__)
 
 TRY_AGAIN_LATER = 1013
 INVALID_DATA = 1007
+MAX_REASON_BYTES = 123
+# For all that hold nothing.
+NOTHING_HELD: deque[str | None] = deque(maxlen=0)
 
 
 @dataclass(frozen=True)
@@ -290,7 +299,11 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
-    """A WebSocket whose peer is told what was wrong with its frames, and must read in time."""
+    """A WebSocket whose peer is told what was wrong with its frames, and must read in time.
+
+    It is a line (`app.lines`) in the extensions of its scope: an application that listens to it, and returns,
+    has no task for it.
+    """
 
     config: Configuration
 
@@ -299,7 +312,87 @@ class SocketConnection(WebSocketsSansIOProtocol):
         self._bounds = self.config.bounds
         self._stalled, self._closing = Timer(self.loop), Timer(self.loop)
         self._fragments = bytearray()
+        self._listener: Listener | None = None
+        self._context: Context | None = None
+        self._holding = False
+        self._held: deque[str | None] = NOTHING_HELD
         self.close_timeout = self._bounds.linger_seconds
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.close_sent or self.disconnected or self.transport.is_closing()
+
+    def listen(self, listener: Listener) -> None:
+        """Call a listener from now on; what was for the handshake alone is let go."""
+        self._listener, self._context = listener, copy_context()
+        early, self.queue = self.queue, cast("asyncio.Queue[ASGIReceiveEvent]", Directly(self))
+        del self.scope, self.request, self.response
+        # Uvicorn closes a socket without this timer when the application returns.
+        self.close_timer = self.loop.call_later(0, bool)
+        while not early.empty():
+            self.queue.put_nowait(early.get_nowait())
+        self._resume_reading()
+
+    def offer(self, frame: bytes) -> bool:
+        """Send a frame unless the peer has yet to read others, or the line is closed: whether it was sent."""
+        if self.closed or not self.writable.is_set():
+            return False
+        self.transport.write(frame)
+        return True
+
+    def say(self, frame: bytes) -> None:
+        """Send a frame, unless the line is closed."""
+        if not self.closed:
+            self.transport.write(frame)
+
+    def hold(self) -> None:
+        """Hear nothing until `release`: the peer is kept waiting."""
+        self._holding = True
+
+    def release(self) -> None:
+        """Hear again, first what was sent since."""
+        self._holding = False
+        self._hear_held()
+
+    def attend(self, task: "asyncio.Task[Any]") -> None:
+        """Have the server wait for a task when it ends."""
+        self.tasks.add(task)
+        task.add_done_callback(self.on_task_complete)
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close with a code and a reason, of which as much is sent as fits."""
+        if self.closed:
+            return
+        if self._context is not None:
+            self._context.copy().run(note_close, code, reason)
+        self.conn.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+        self._linger(self.close_timeout)
+        self._resume_reading()
+        self.lose()
+
+    def hear(self, text: str | None) -> None:
+        """Hand a message to the listener, or hold it while the peer is kept waiting."""
+        if self._holding or self._held or not self.writable.is_set():
+            self._held = self._held or deque()
+            self._held.append(text)
+            self._pause_reading()
+        else:
+            self._tell(lambda listener: listener.heard(text))
+
+    def lose(self) -> None:
+        """Tell the listener that the line is closed, once."""
+        self._held = NOTHING_HELD
+        self._tell(lambda listener: listener.lost())
+        self._listener = self._context = None
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            self.scope["extensions"][EXTENSION] = cast("dict[object, object]", self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stalled.stop()
@@ -322,12 +415,18 @@ class SocketConnection(WebSocketsSansIOProtocol):
             self.send_receive_event_to_app()
 
     def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
+        try:
+            text = b"".join(self.frames).decode() if self.curr_msg_data_type == "text" else None
+        except UnicodeDecodeError:
             self.frames = []
             self.conn.fail(INVALID_DATA, "A text message must be UTF-8")
             self.handle_parser_exception()
-        else:
+            return
+        if self._listener is None:
             super().send_receive_event_to_app()
+        else:
+            self.frames = []
+            self.hear(text)
 
     def handle_ping(self) -> None:
         pong = b"".join(self.conn.data_to_send())
@@ -347,6 +446,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stalled.stop()
+        self._hear_held()
 
     def shutdown(self) -> None:
         if not self.transport.is_closing():
@@ -354,7 +454,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         await super().run_asgi()
-        if not self.disconnected:
+        if self._listener is None and not self.disconnected:
             self._linger(self.close_timeout)
 
     async def send(self, message: Any) -> None:
@@ -370,6 +470,29 @@ class SocketConnection(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()) or _refused(refusal))
         self.transport.close()
 
+    def _tell(self, what: Callable[[Listener], None]) -> None:
+        if self._listener is not None and self._context is not None:
+            # A copy: who is called may call in turn.
+            self._context.copy().run(what, self._listener)
+
+    def _hear_held(self) -> None:
+        while self._held and not self._holding and self.writable.is_set():
+            text = self._held.popleft()
+            self._tell(lambda listener, text=text: listener.heard(text))  # type: ignore[misc]  # mypy knows no default
+        if not self._held:
+            self._held = NOTHING_HELD
+            self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+
     def _give_up(self) -> None:
         """Close for a peer that does not read: 1013, with which clients come back."""
         if self.close_sent or self.transport.is_closing():
@@ -379,9 +502,24 @@ class SocketConnection(WebSocketsSansIOProtocol):
         self.close_sent = True
         self.transport.close()
         self._linger()
+        self.lose()
 
     def _linger(self, more_seconds: float = 0.0) -> None:
         self._closing.start(self._bounds.linger_seconds + more_seconds, self.transport.abort)
+
+
+class Directly:
+    """Where uvicorn puts what happens on a socket: its listener is told at once."""
+
+    def __init__(self, connection: SocketConnection) -> None:
+        self._connection = connection
+
+    def put_nowait(self, event: ASGIReceiveEvent) -> None:
+        """Tell of a message, or of the end."""
+        if event["type"] == "websocket.receive":
+            self._connection.hear(event.get("text"))
+        else:
+            self._connection.lose()
 
 
 def _disconnect(cycle: RequestResponseCycle | None) -> None:
@@ -407,11 +545,3 @@ def _refused(refusal: Refusal) -> bytes:
         "connection: close\r\n\r\n"
     )
     return head.encode() + body
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

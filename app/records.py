@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
 
 from app.tables import EventType, ExecutionStatus, FailureReason
+
+REMEMBERED = 8_192
 
 
 class WorkflowRecord(NamedTuple):
@@ -163,7 +166,7 @@ def _named(kind: type[EventRecord | ExecutionRecord], values: Any) -> dict[str, 
 
 
 def _event(fields: dict[str, Any]) -> EventRecord:
-    fields["execution_id"] = UUID(fields["execution_id"])
+    fields["execution_id"] = _id(fields["execution_id"])
     fields["type"] = EventType(fields["type"])
     fields["status"] = ExecutionStatus(fields["status"])
     for name in ("timestamp", "recorded_at"):
@@ -173,9 +176,9 @@ def _event(fields: dict[str, Any]) -> EventRecord:
 
 def _execution(fields: dict[str, Any]) -> ExecutionRecord:
     for name in ("id", "workflow_id"):
-        fields[name] = UUID(fields[name])
+        fields[name] = _id(fields[name])
     for name in ("created_at", "started_at", "completed_at", "updated_at"):
-        fields[name] = _moment(fields[name])
+        fields[name] = _known_moment(fields[name])
     fields["status"] = ExecutionStatus(fields["status"])
     fields["rerun_of"] = None if fields["rerun_of"] is None else UUID(fields["rerun_of"])
     return ExecutionRecord(**fields)
@@ -183,3 +186,8 @@ def _execution(fields: dict[str, Any]) -> ExecutionRecord:
 
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+
+
+# An execution has many events, and most of what it is stays the same.
+_id = lru_cache(REMEMBERED)(UUID)
+_known_moment = lru_cache(REMEMBERED)(_moment)

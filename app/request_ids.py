@@ -38,7 +38,7 @@ class RequestIds:
             if message["type"] in _OPENINGS:
                 message = {**message, "headers": [*message.get("headers", ()), (HEADER, id.encode())]}
             elif message["type"] == "websocket.close":
-                _note(message.get("code", 1000), message.get("reason"))
+                note_close(message.get("code", 1000), message.get("reason"))
             await send(message)
 
         await self._app(scope, receive, naming)
@@ -52,7 +52,8 @@ def chosen(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return sent or (trace[1].decode() if trace else uuid.uuid4().hex)
 
 
-def _note(code: int, reason: str | None) -> None:
+def note_close(code: int, reason: str | None) -> None:
+    """Log that a socket was closed, unless in good order."""
     if code not in _GOOD_ENDS:
         explained = {"reason": reason} if reason and code in _EXPLAINED_ENDS else {}
         log.info("Closed a socket", extra=logs.fields(closeCode=code, **explained))

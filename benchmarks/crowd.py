@@ -67,13 +67,13 @@ class Delivered:
     def missed(self) -> int:
         return self.expected - len(self.lags_seconds)
 
-    def note(self, client: int, frame: bytes) -> None:
-        """Count what a client got."""
-        now, place = time.monotonic_ns(), frame.index(b"@") + 1
+    def note(self, client: int, frame: bytes, moment: int) -> None:
+        """Count what a client got at a moment, by the clock in nanoseconds."""
+        place = frame.index(b"@") + 1
         published = frame[place : place + STAMP_DIGITS]
         if (client, published) not in self._seen:
             self._seen.add((client, published))
-            self.lags_seconds.append((now - int(published)) / NANOSECONDS)
+            self.lags_seconds.append((moment - int(published)) / NANOSECONDS)
 
 
 class Member:
@@ -141,7 +141,7 @@ class Crowd:
         connection = socket.create_connection((HOST, self._port))
         member = Member(connection, greeting.steps)
         self._members[connection.fileno()] = member
-        self._poll.register(connection, select.EPOLLIN)
+        self._poll.register(connection, select.EPOLLIN | select.EPOLLET)
         member.step()
         return connection.fileno()
 
@@ -181,9 +181,27 @@ class Crowd:
         while pause or (len(delivered.lags_seconds) < expected and time.monotonic() < deadline):
             for file, _ in self._poll.poll(0.001 * (pause or 10), BUFFER_BYTES):
                 for frame in self._read(file):
-                    delivered.note(file, frame)
+                    delivered.note(file, frame, time.monotonic_ns())
             if pause and (pause := publish()):
                 deadline = time.monotonic() + seconds
+        return delivered
+
+    def fan_out(self, seconds: float, publish: Callable[[], None]) -> Delivered:
+        """Publish, and wait until each client has got it, or for so long.
+
+        What counts is when it has come, not when it is read: reading it here would take longer than sending.
+        """
+        delivered, came = Delivered(len(self._members)), dict[int, int]()
+        publish()
+        deadline = time.monotonic() + seconds
+        while len(came) < delivered.expected and time.monotonic() < deadline:
+            found = self._poll.poll(0.01, BUFFER_BYTES)
+            moment = time.monotonic_ns()
+            for file, _ in found:
+                came.setdefault(file, moment)
+        for file, moment in came.items():
+            for frame in self._read(file):
+                delivered.note(file, frame, moment)
         return delivered
 
     def _wait(self) -> Sequence[tuple[int, int]]:

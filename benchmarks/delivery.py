@@ -110,7 +110,7 @@ async def _fan_out(trial: Trial, count: int) -> Figures:
         began = trial.process.cpu_seconds()
         for _ in range(REPEATS):
             await asyncio.sleep(PAUSE_SECONDS)
-            delivered = crowd.receive(count, LATE_SECONDS, partial(_once, trial.feeds, owner))
+            delivered = crowd.fan_out(LATE_SECONDS, partial(trial.feeds.publish, owner))
             _check(trial.contestant, delivered)
             lasts.append(max(delivered.lags_seconds))
         used = trial.process.cpu_seconds() - began
@@ -118,11 +118,6 @@ async def _fan_out(trial: Trial, count: int) -> Figures:
         "fan_out_last_ms": statistics.median(lasts) * MILLISECONDS,
         "fan_out_cpu_seconds_for_10000": used / (count * REPEATS) * EVENTS,
     }
-
-
-def _once(feeds: Feeds, owner: str) -> int:
-    feeds.publish(owner)
-    return 0
 
 
 def _paced(trial: Trial, owners: Sequence[str]) -> Callable[[], int]:

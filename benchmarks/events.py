@@ -3,12 +3,15 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import orjson
+
 from app import doorbells
 from app.records import Delivery, EventRecord, ExecutionRecord, encode
 from app.tables import EventType, ExecutionStatus
 from benchmarks.crowd import Publisher, stamp
 
 # Of one execution's events, the place in the feed and the version grow together.
+PRODUCT = "product"
 PLACE, STAMP = 777_777_777, "@stamp"
 
 
@@ -19,7 +22,7 @@ class Feeds:
         self._publisher = publisher
         self._prefix = prefix
         self._positions: dict[str, int] = {}
-        self._template = encode(_delivery())
+        self._template = encode(_delivery()) if prefix == PRODUCT else _by_name(_delivery())
 
     def publish(self, owner: str) -> None:
         """One more event."""
@@ -30,6 +33,12 @@ class Feeds:
     def restart(self) -> None:
         """Begin anew, where nobody watches any more."""
         self._positions.clear()
+
+
+def _by_name(delivery: Delivery) -> str:
+    """The same as others would have it."""
+    execution = {name: each for name, each in delivery.execution._asdict().items() if name != "payloads"}
+    return orjson.dumps({"event": delivery.event._asdict(), "execution": execution}).decode()
 
 
 def _delivery() -> Delivery:

@@ -1,14 +1,15 @@
 """Events: history, feeds and what is watched live."""
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from app.auth import READ_EXECUTIONS
 from app.errors import NotFound
 from app.filters import EVERY_EVENT, ExecutionEventFilter, ExecutionFilter
+from app.hub import Cursor
 from app.paging import Page, Paging, feed_position, window
 from app.records import Delivery, EventRecord, ExecutionRecord
 from app.store import events as store
@@ -22,6 +23,7 @@ VERSION_DIGITS = 9
 # How many events one page of a feed is looked for in: a filter may choose none of them.
 SEARCHED_EVENTS = 5_000
 
+NAMELESS: Mapping[UUID, str] = MappingProxyType({})
 LAST = frozenset({EventType.EXECUTION_COMPLETED, EventType.EXECUTION_FAILED, EventType.EXECUTION_CANCELLED})
 
 
@@ -103,76 +105,115 @@ async def event_execution(context: Context, event: EventRecord) -> ExecutionReco
     return found
 
 
-async def watch_execution_events(
-    context: Context, execution_id: str, after: str | None
-) -> AsyncGenerator[Delivery, None]:
+@dataclass(frozen=True)
+class Watch:
+    """What is watched of an owner's feed: what follows a position (None: its head) and a filter chooses.
+
+    Of events each is told, in order, to the last one of an execution where it is one execution's. With an
+    `ExecutionFilter` it is the newest states of executions: a slow reader is not given those between, and
+    the last one that it is given is the newest.
+    """
+
+    context: Context
+    owner: str
+    after: int | None
+    execution_id: UUID | None = None
+    chosen: ExecutionEventFilter | ExecutionFilter = EVERY_EVENT
+    is_over: bool = False
+
+    @property
+    def identity(self) -> Hashable:
+        """What tells it from those that choose other events."""
+        return self.owner, self.execution_id, self.chosen
+
+    @property
+    def chooses_at_once(self) -> bool:
+        """Whether nothing must be read to choose."""
+        return isinstance(self.chosen, ExecutionEventFilter) or self.chosen.search is None
+
+    async def open(self) -> Cursor:
+        """The cursor to begin at, to be closed; raises InvalidInput where the feed has not come so far."""
+        return await self.context.services.hub.open(self.owner, self.after, self.execution_id)
+
+    def choose(self, batch: list[Delivery], names: Mapping[UUID, str] = NAMELESS) -> list[Delivery]:
+        """Those of a batch that are chosen; `names` are those of the workflows, where they are searched."""
+        if self.chosen is EVERY_EVENT:
+            return batch
+        match self.chosen:
+            case ExecutionEventFilter() as events:
+                return [each for each in batch if events.matches(each.event, each.execution)]
+            case ExecutionFilter() as executions:
+                return [
+                    each
+                    for each in _newest(batch)
+                    if executions.matches(each.execution, names.get(each.execution.workflow_id, ""))
+                ]
+
+    def ends_with(self, delivery: Delivery) -> bool:
+        """Whether nothing follows an event."""
+        return self.execution_id is not None and delivery.event.type in LAST
+
+    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+        """What is chosen; raises InvalidInput and CursorExpired."""
+        if self.is_over:
+            return
+        cursor = await self.open()
+        began = datetime.now(UTC)
+        try:
+            while True:
+                for delivery in await self._chosen(await cursor.batch()):
+                    yield delivery
+                    # Handed over: those that happened since it is watched.
+                    if delivery.event.recorded_at > began:
+                        cursor.observe(delivery)
+                    if self.ends_with(delivery):
+                        return
+        finally:
+            cursor.close()
+
+    async def _chosen(self, batch: list[Delivery]) -> list[Delivery]:
+        if self.chooses_at_once:
+            return self.choose(batch)
+        ids = {each.execution.workflow_id for each in batch}
+        found = await self.context.loaders.workflow.load_many(list(ids))
+        return self.choose(batch, {each.id: each.name for each in found if each is not None})
+
+
+async def watch_execution_events(context: Context, execution_id: str, after: str | None) -> Watch:
     """One execution's events: past ones after a cursor, then live, to its last; raises like `execution`."""
     watched = await execution(context, execution_id)
     async with context.db.read() as connection:
         kept = await store.bounds(connection, watched.owner_id)
         last = await store.last_position(connection, watched.id)
     position = feed_position(after) if after else kept.pruned_through
-    if watched.completed_at is not None and last <= position <= kept.head:
-        return
-    hub = context.services.hub
-    async with aclosing(hub.follow(watched.owner_id, position, watched.id)) as batches:
-        async for delivery in _one_by_one(context, batches):
-            yield delivery
-            if delivery.event.type in LAST:
-                return
+    is_over = watched.completed_at is not None and last <= position <= kept.head
+    return Watch(context, watched.owner_id, position, watched.id, is_over=is_over)
 
 
-async def watch_execution_feed(
-    context: Context, after: str | None, chosen: ExecutionEventFilter
-) -> AsyncGenerator[Delivery, None]:
+async def watch_execution_feed(context: Context, after: str | None, chosen: ExecutionEventFilter) -> Watch:
     """All of the caller's events of a filter after a cursor (none: from now on), without end.
 
-    Raises Forbidden, InvalidInput and CursorExpired.
+    Raises Forbidden and InvalidInput.
     """
     context.caller.require(READ_EXECUTIONS)
     filters.check_events(chosen)
-    position = feed_position(after) if after else None
-    async with aclosing(context.services.hub.follow(context.caller.owner, position)) as batches:
-        async for delivery in _one_by_one(context, batches, chosen):
-            yield delivery
+    return Watch(context, context.caller.owner, feed_position(after) if after else None, chosen=chosen)
 
 
-async def watch_execution_updated(
-    context: Context, chosen: ExecutionFilter
-) -> AsyncGenerator[ExecutionRecord, None]:
+async def watch_execution_updated(context: Context, chosen: ExecutionFilter) -> Watch:
     """The newest state of each of the caller's executions that changes, without end.
 
-    A slow reader is not given the states between; the last one that it is given is the newest.
     Raises Forbidden and InvalidInput.
     """
     context.caller.require(READ_EXECUTIONS)
     filters.check_executions(context.caller, chosen)
-    async with aclosing(context.services.hub.follow(context.caller.owner)) as batches:
-        async for batch in batches:
-            newest = {delivery.execution.id: delivery.execution for delivery in batch}
-            names = await _workflow_names(context, newest.values()) if chosen.search else {}
-            for changed in newest.values():
-                if chosen.matches(changed, names.get(changed.workflow_id, "")):
-                    yield changed
+    return Watch(context, context.caller.owner, None, chosen=chosen)
 
 
-async def _workflow_names(context: Context, changed: Iterable[ExecutionRecord]) -> dict[UUID, str]:
-    ids = {execution.workflow_id for execution in changed}
-    found = await context.loaders.workflow.load_many(list(ids))
-    return {workflow.id: workflow.name for workflow in found if workflow is not None}
-
-
-async def _one_by_one(
-    context: Context,
-    batches: AsyncGenerator[list[Delivery], None],
-    chosen: ExecutionEventFilter = EVERY_EVENT,
-) -> AsyncGenerator[Delivery, None]:
-    """The deliveries of the batches; those that happened since are observed once they were handed over."""
-    began = datetime.now(UTC)
-    async for batch in batches:
-        for delivery in batch:
-            if not chosen.matches(delivery.event, delivery.execution):
-                continue
-            yield delivery
-            if delivery.event.recorded_at > began:
-                context.services.hub.observe(delivery)
+def _newest(batch: list[Delivery]) -> Collection[Delivery]:
+    """The last one of each execution, in the order of the feed."""
+    newest: dict[UUID, Delivery] = {}
+    for delivery in batch:
+        newest.pop(delivery.execution.id, None)
+        newest[delivery.execution.id] = delivery
+    return newest.values()

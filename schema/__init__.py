@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from typing import Any, cast
 
 import strawberry
 from graphql import ExecutionResult as CoreResult
-from graphql import GraphQLError
+from graphql import GraphQLError, MiddlewareManager
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.runner import SchemaExtensionsRunner
@@ -18,7 +19,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app.errors import DomainError
-from resolvers.context import context
+from resolvers.context import Context, context
 from schema import enums as enums
 from schema.documents import Document, Reader
 from schema.errors import HANDLERS, PresentErrors, overdue
@@ -79,6 +80,45 @@ class Schema(strawberry.Schema):
             if error.operation_type is OperationType.SUBSCRIPTION:
                 raise NeedsStream(error.operation_type) from None
             raise
+
+    async def begin(self, operation: Operation) -> PreExecutionError | ExecutionResult | OperationExecutor:
+        """What an operation comes to at once: an error, its one result, or the executor of a subscription."""
+        runner = SchemaExtensionsRunner(operation)
+        try:
+            refused = await self._prepare_operation_async(operation, runner)
+        except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+            refused = PreExecutionError(data=None, errors=[_coerce_error(error)])
+        if refused is not None:
+            return refused
+        if operation.operation_type is OperationType.SUBSCRIPTION:
+            return self._executor(operation)
+        async with aclosing(self._stream_non_subscription(operation, runner, MiddlewareManager())) as results:
+            return cast("ExecutionResult", await anext(results))
+
+    def operation(
+        self, asked: Asked, variables: dict[str, Any] | None, name: str | None, context: Context
+    ) -> Operation:
+        """An operation that has not begun."""
+        return cast(
+            "Operation",
+            self._create_execution_context(
+                asked, set(OperationType), variables, context, operation_name=name
+            ),
+        )
+
+    def _executor(self, operation: Operation) -> PreExecutionError | OperationExecutor:
+        document = operation.graphql_document
+        assert document is not None
+        built = self.execution_context_class.build(
+            self._schema,
+            document,
+            context_value=operation.context,
+            raw_variable_values=operation.variables,
+            operation_name=operation.operation_name,
+        )
+        if isinstance(built, list):
+            return PreExecutionError(data=None, errors=built)
+        return cast("OperationExecutor", built)
 
     def check(self, text: str) -> list[GraphQLError]:
         """What keeps a document from being executed, with whatever variables."""

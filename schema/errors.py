@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import strawberry
@@ -265,15 +265,44 @@ def overdue(kind: OperationType, seconds: float) -> GraphQLError:
     return GraphQLError(cause.message, original_error=cause)
 
 
-class PresentErrors(SchemaExtension):
-    """Presents the errors of a result, and of each result of a stream: the first few of them."""
+class Presenter:
+    """Presents the errors of one operation's results: the first few of each."""
 
-    _streamed = False
+    def __init__(self, most: int, described: Mapping[str, str]) -> None:
+        self._most = most
+        self._described = described
+        self._noted: set[str] = set()
+
+    def present(self, errors: Sequence[GraphQLError]) -> list[GraphQLError]:
+        """The errors as a client may see them."""
+        told = [present(error) for error in errors[: self._most]]
+        if len(errors) > self._most:
+            told[-1] = _last(told[-1])
+        self._note(told)
+        return told
+
+    def _note(self, errors: Sequence[GraphQLError]) -> None:
+        """One line for each kind of what went wrong, without the client's words: a stream may repeat itself.
+
+        An internal error has a line of its own.
+        """
+        codes = {str((error.extensions or {})["code"]) for error in errors} - {ErrorCode.INTERNAL.value}
+        codes -= self._noted
+        self._noted |= codes
+        if codes:
+            fields = logs.fields(code=",".join(sorted(codes)), errors=len(errors), **self._described)
+            level = logging.WARNING if ErrorCode.UNAVAILABLE.value in codes else logging.INFO
+            log.log(level, "Refused an operation", extra=fields)
+
+
+class PresentErrors(SchemaExtension):
+    """Presents the errors of a result, and of each result of a stream."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
-        self._noted: set[str] = set()
+        self._streamed = False
+        self._presenter: Presenter | None = None
 
     def on_operation(self) -> Iterator[None]:
         yield
@@ -287,35 +316,22 @@ class PresentErrors(SchemaExtension):
 
     def _present(self, result: Any) -> None:
         if result is not None and result.errors:
-            told = [present(error) for error in result.errors[: self._most]]
-            if len(result.errors) > self._most:
-                told[-1] = _last(told[-1])
-            self._note(told)
-            result.errors = told
-
-    def _note(self, errors: Sequence[GraphQLError]) -> None:
-        """One line for each kind of what went wrong, without the client's words: a stream may repeat itself.
-
-        An internal error has a line of its own.
-        """
-        codes = {str((error.extensions or {})["code"]) for error in errors} - {ErrorCode.INTERNAL.value}
-        codes -= self._noted
-        self._noted |= codes
-        if codes:
-            fields = logs.fields(
-                code=",".join(sorted(codes)), errors=len(errors), **_described(self.execution_context)
-            )
-            level = logging.WARNING if ErrorCode.UNAVAILABLE.value in codes else logging.INFO
-            log.log(level, "Refused an operation", extra=fields)
+            if self._presenter is None:
+                self._presenter = Presenter(self._most, described(self.execution_context))
+            result.errors = self._presenter.present(result.errors)
 
 
-def _described(context: ExecutionContext) -> dict[str, str]:
+def described(context: ExecutionContext) -> dict[str, str]:
     """The kind and the name of the operation, as far as there is a document."""
     try:
-        kind = context.operation_type.value
+        return named(context.operation_type, context.operation_name)
     except RuntimeError:
         return {}
-    return {"operationType": kind, "operationName": (context.operation_name or "")[:MAX_NAME_CHARACTERS]}
+
+
+def named(kind: OperationType, name: str | None) -> dict[str, str]:
+    """What the log says of an operation."""
+    return {"operationType": kind.value, "operationName": (name or "")[:MAX_NAME_CHARACTERS]}
 
 
 def _last(error: GraphQLError) -> GraphQLError:

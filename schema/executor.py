@@ -1,33 +1,50 @@
 """How operations are executed where graphql-core's own way does not do."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Hashable
-from contextlib import aclosing
-from functools import partial
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any, Self, cast
 
-from graphql import GraphQLObjectType, OperationType
+from graphql import ExecutionResult, GraphQLObjectType, get_nullable_type
 from graphql.execution import Executor
-from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.collect_fields import FieldDetailsList, collect_fields
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from schema.info import Info
 from schema.plans import DEFINITION, Call, Plans
-from schema.shared import Group, Groups, identity
 from schema.silence import nameless
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The field of a subscription: the key of its value, what is selected of it, and its type of object."""
+
+    key: str
+    details: FieldDetailsList
+    object_type: GraphQLObjectType | None
+
+    @classmethod
+    def of(cls, executor: Executor[Any]) -> Self:
+        """That of a valid operation."""
+        root = executor.schema.subscription_type
+        assert root is not None
+        ((key, details),) = collect_fields(
+            executor.schema, executor.fragments, executor.variable_values, root, executor.operation
+        ).grouped_field_set.items()
+        field = root.fields.get(details[0].node.name.value)
+        kind = None if field is None else get_nullable_type(field.type)
+        return cls(key, details, kind if isinstance(kind, GraphQLObjectType) else None)
+
+
 class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Reads what it can by plans; executes an event once for all who subscribed to the same."""
+    """Reads what it can by plans."""
 
     plans = Plans()
-    subscriptions = Groups()
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._infos: dict[Call, Info] = {}
-        self._group: Group | None = None
-        self._event: Hashable | None = None
+        self._root: Root | None = None
 
     def info(self, call: Call) -> Info:
         """The `info` for a resolver that a plan calls: one for all of its objects, without their paths."""
@@ -65,23 +82,26 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
             return {**answer, **rest}
         return _completed(answer, rest)
 
-    def execute_operation(self, serially: bool | None = None) -> Any:
-        """The result; that of a subscription's event is shared by all who subscribed to the same."""
-        execute: Callable[[], Any] = partial(super().execute_operation, serially)
-        if self._group is None or self._event is None:
-            return execute()
-        return self._group.result(self._event, execute)
+    def event(self, payload: Any) -> AwaitableOrValue[ExecutionResult]:
+        """The result for one payload of a subscription."""
+        if (data := self._planned(payload)) is not None:
+            return ExecutionResult(data, None)
+        executor = self.build_per_event_executor(payload)
+        return cast("AwaitableOrValue[ExecutionResult]", executor.execute_operation(serially=False))
 
-    def cancellable_iterable(self, iterable: AsyncIterable[Any]) -> AsyncIterable[Any]:
-        """The payloads, while this subscription counts as one of its group."""
-        payloads = super().cancellable_iterable(iterable)
-        return self._shared(payloads) if self.operation.operation is OperationType.SUBSCRIPTION else payloads
-
-    async def _shared(self, payloads: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
-        with self.subscriptions.joined(self) as self._group:
-            async with aclosing(cast("AsyncGenerator[Any, None]", payloads)):
-                async for payload in payloads:
-                    yield payload
+    def _planned(self, payload: Any) -> dict[str, Any] | None:
+        """The data for one payload, where a plan reads all of it."""
+        if self._root is None:
+            self._root = Root.of(self)
+        if self._root.object_type is None:
+            return None
+        plan = self.plans.of(self, self._root.object_type, self._root.details)
+        if plan is None or plan.rest:
+            return None
+        try:
+            return {self._root.key: plan.read(payload, self)}
+        except Exception:  # noqa: BLE001 - whatever is wrong, graphql-core meets it again and says where
+            return None
 
     def build_per_event_executor(self, payload: Any) -> Executor[Any]:
         executor = cast("Self", super().build_per_event_executor(payload))
@@ -89,7 +109,6 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         # other ever meets: about 1 KB of every event would stay for as long as the subscription lives.
         executor._relevant_sub_fields = {}  # noqa: SLF001
         executor._infos = {}  # noqa: SLF001
-        executor._event = identity(payload)  # noqa: SLF001
         return executor
 
 

@@ -19,6 +19,12 @@ class Operation(ExecutionContext):
         """Whether the request came with the extension `{"cost": true}`."""
         return bool((self.operation_extensions or {}).get("cost"))
 
+    def told_cost(self, most: int) -> dict[str, Any]:
+        """What the extensions of the first result say to those who ask."""
+        if self.cost is None or not self.asks_for_cost:
+            return {}
+        return {"cost": {"requested": self.cost, "limit": most}}
+
 
 class TellCost(SchemaExtension):
     """Tells those who ask what their operation costs, with its first result."""
@@ -35,7 +41,4 @@ class TellCost(SchemaExtension):
         yield
 
     def get_results(self) -> dict[str, Any]:
-        operation = self.execution_context
-        if self._told or operation.cost is None or not operation.asks_for_cost:
-            return {}
-        return {"cost": {"requested": operation.cost, "limit": self._most}}
+        return {} if self._told else self.execution_context.told_cost(self._most)

@@ -2,10 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+)
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import orjson
@@ -13,63 +23,267 @@ from graphql import (
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
+    GraphQLError,
     Node,
     OperationDefinitionNode,
     VariableNode,
     Visitor,
     visit,
 )
-from graphql.execution import Executor
-from graphql.pyutils import AwaitableOrValue
+from strawberry.types.graphql import OperationType
 
-from schema.types import Execution, ExecutionEvent
+from app.hub import Cursor
+from app.lines import Line, frame
+from app.records import Delivery
+from resolvers.events import Watch
+from schema.errors import named
+from schema.executor import OperationExecutor
 
 # A result tells of the present: whoever comes later is told anew.
 SHARED_SECONDS = 0.5
-KEPT_RESULTS = 64
+KEPT_OUTCOMES = 64
 KEPT_OPERATIONS = 1_000
 
+T = TypeVar("T")
 
-Result = AwaitableOrValue[ExecutionResult]
+
+class Live(Generic[T], AsyncIterable[T]):
+    """The payloads of a subscription to what is watched."""
+
+    def __init__(self, watch: Watch, payload: Callable[[Delivery], T]) -> None:
+        self.watch = watch
+        self.payload = payload
+
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
+        async with aclosing(self.watch.deliveries()) as deliveries:
+            async for delivery in deliveries:
+                yield self.payload(delivery)
 
 
-class SharedData(dict[str, Any]):
-    """The data of a result that several subscribers get."""
+class Outcome:
+    """What an event comes to: its result, and the JSON of that where there are no errors."""
 
-    @cached_property
-    def json(self) -> str:
-        return orjson.dumps(self).decode()
+    __slots__ = ("json", "result")
+
+    def __init__(self, result: ExecutionResult) -> None:
+        self.result = result
+        self.json: bytes | None = None
+        if not result.errors:
+            self.json = b'{"data":%b}' % orjson.dumps(result.data)
+
+
+class Member(Protocol):
+    """One subscription, on a socket; `cursor` is at the last event that it was told."""
+
+    line: Line
+    cursor: Cursor
+    head: bytes
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a result is sent as it is to anybody."""
+        ...
+
+    def tell(self, outcome: Outcome) -> bool:
+        """Send a result, with whatever is this subscription's own; False where the peer must read first."""
+        ...
+
+    def end(self, error: Exception | None = None) -> None:
+        """Send what ends the subscription, and forget it."""
+        ...
 
 
 class Group:
-    """Those who have subscribed to the same; what their events of this moment came to."""
+    """Those who have subscribed to the same, and whom one loop tells of each event as it comes.
 
-    def __init__(self, operation: OperationDefinitionNode) -> None:
-        # Kept, so that no other operation gets its id.
-        self.operation = operation
-        self.members = 0
-        self._results: dict[Hashable, tuple[float, Result]] = {}
+    A member that has yet to read what it was sent, or begins in the past, goes on by its own cursor until
+    it has caught up.
+    """
 
-    def result(self, event: Hashable, execute: Callable[[], AwaitableOrValue[ExecutionResult]]) -> Result:
-        """What the event comes to now: executed by the first who asks, where there are others."""
-        if self.members == 1:
-            self._results.clear()
-            return execute()
-        now = time.monotonic()
-        since, found = self._results.get(event, (0.0, None))
+    __slots__ = (
+        "__weakref__",
+        "_behind",
+        "_cursor",
+        "_executor",
+        "_live",
+        "_members",
+        "_outcomes",
+        "_waiting",
+        "_working",
+        "described",
+        "is_over",
+    )
+
+    def __init__(self, executor: OperationExecutor, live: Live[Any], cursor: Cursor) -> None:
+        self.is_over = False
+        name = executor.operation.name
+        self.described = named(OperationType.SUBSCRIPTION, None if name is None else name.value)
+        self._executor = executor
+        self._live = live
+        self._cursor = cursor.copy()
+        self._members: dict[Member, None] = {}
+        self._behind: dict[Member, asyncio.Task[None]] = {}
+        self._waiting: deque[Delivery] = deque()
+        self._working: asyncio.Task[None] | None = None
+        self._outcomes: dict[int, tuple[float, Outcome | asyncio.Future[Outcome]]] = {}
+
+    def join(self, member: Member) -> None:
+        """Tell one more, of what is behind its cursor first."""
+        if not self._size:
+            member.cursor.feed.listeners.add(self._go_on)
+        if member.cursor.ready():
+            self._fall_behind(member)
+        else:
+            self._welcome(member)
+
+    def leave(self, member: Member) -> None:
+        """Tell one less."""
+        self._members.pop(member, None)
+        catching_up = self._behind.pop(member, None)
+        if catching_up is not None:
+            catching_up.cancel()
+        member.cursor.close()
+        if not self._size:
+            self.is_over = True
+            member.cursor.feed.listeners.discard(self._go_on)
+            if self._working is not None:
+                self._working.cancel()
+
+    @property
+    def _size(self) -> int:
+        return len(self._members) + len(self._behind)
+
+    def _welcome(self, member: Member) -> None:
+        """Tell one of events as they come, who has been told all so far."""
+        self._behind.pop(member, None)
+        if not self._members:
+            self._cursor.position = member.cursor.position
+            self._waiting.clear()
+        self._members[member] = None
+
+    def _fall_behind(self, member: Member) -> None:
+        """Have one go on alone until it has caught up."""
+        self._members.pop(member, None)
+        self._behind[member] = asyncio.create_task(self._catch_up(member))
+
+    def _go_on(self) -> None:
+        if self._working is None:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Tell of all that there is, as far as nothing must be waited for."""
+        while self._members:
+            if not self._waiting:
+                batch = self._cursor.take()
+                if batch is None:
+                    return self._work(self._read)
+                if not batch and not self._cursor.ready():
+                    return None
+                self._waiting.extend(self._live.watch.choose(batch))
+            else:
+                delivery = self._waiting.popleft()
+                outcome = self._outcome(delivery)
+                if isinstance(outcome, asyncio.Future):
+                    return self._work(partial(self._tell_later, delivery, outcome))
+                self._tell(delivery, outcome)
+        return None
+
+    def _work(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._working = asyncio.create_task(self._worked(step))
+
+    async def _worked(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001 - whatever it was, each is told
+            for member in list(self._members):
+                member.end(error)
+        self._working = None
+        self._tell_all()
+
+    async def _read(self) -> None:
+        self._waiting.extend(self._live.watch.choose(await self._cursor.read()))
+
+    async def _tell_later(self, delivery: Delivery, outcome: asyncio.Future[Outcome]) -> None:
+        self._tell(delivery, await asyncio.shield(outcome))
+
+    def _tell(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Tell the members: who has yet to read goes on alone."""
+        position, is_last = delivery.event.position, self._live.watch.ends_with(delivery)
+        head, text = None, b""
+        for member in list(self._members):
+            if member.cursor.position >= position:
+                continue
+            if outcome.json is None or not member.is_plain:
+                told = member.tell(outcome)
+            else:
+                if member.head != head:
+                    head, text = member.head, frame(b"%b%b}" % (member.head, outcome.json))
+                told = member.line.offer(text)
+            if told:
+                member.cursor.position = position
+                if is_last:
+                    member.end()
+            else:
+                member.cursor.position = position - 1
+                self._fall_behind(member)
+        self._cursor.observe(delivery)
+
+    async def _catch_up(self, member: Member) -> None:
+        try:
+            while True:
+                await member.line.writable.wait()
+                batch = member.cursor.take()
+                if batch is None:
+                    batch = await member.cursor.read()
+                elif not batch and not member.cursor.ready():
+                    return self._welcome(member)
+                for delivery in self._live.watch.choose(batch):
+                    await self._tell_one(member, delivery)
+                    if self._live.watch.ends_with(delivery):
+                        return member.end()
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is told
+            member.end(error)
+
+    async def _tell_one(self, member: Member, delivery: Delivery) -> None:
+        outcome = self._outcome(delivery)
+        if isinstance(outcome, asyncio.Future):
+            # The end of whoever asked first must not be everybody's.
+            outcome = await asyncio.shield(outcome)
+        while not member.tell(outcome):
+            await member.line.writable.wait()
+            # A line that is lost is writable: whoever is cancelled must come to know it.
+            await asyncio.sleep(0)
+
+    def _outcome(self, delivery: Delivery) -> Outcome | asyncio.Future[Outcome]:
+        """What an event comes to now: executed by the first who asks, where there are others."""
+        if self._size == 1:
+            self._outcomes.clear()
+            return self._execute(delivery)
+        now, position = time.monotonic(), delivery.event.position
+        since, found = self._outcomes.get(position, (0.0, None))
         if found is None or now - since > SHARED_SECONDS:
             self._forget(now)
-            found = _shared(execute())
-            self._results[event] = now, found
-        return asyncio.shield(found) if isinstance(found, asyncio.Future) else found
+            found = self._execute(delivery)
+            self._outcomes[position] = now, found
+        return found
+
+    def _execute(self, delivery: Delivery) -> Outcome | asyncio.Future[Outcome]:
+        try:
+            result = self._executor.event(self._live.payload(delivery))
+            if isinstance(result, ExecutionResult):
+                return Outcome(result)
+        except Exception as error:  # noqa: BLE001 - it is presented to those who asked
+            return failed(error)
+        return asyncio.ensure_future(_awaited(result))
 
     def _forget(self, now: float) -> None:
-        """Let the oldest results go: those of a moment ago, and more than are kept."""
-        while self._results:
-            event, (since, _) = next(iter(self._results.items()))
-            if now - since <= SHARED_SECONDS and len(self._results) < KEPT_RESULTS:
+        """Let the oldest outcomes go: those of a moment ago, and more than are kept."""
+        while self._outcomes:
+            position, (since, _) = next(iter(self._outcomes.items()))
+            if now - since <= SHARED_SECONDS and len(self._outcomes) < KEPT_OUTCOMES:
                 break
-            del self._results[event]
+            del self._outcomes[position]
 
 
 class Groups:
@@ -79,23 +293,18 @@ class Groups:
         self._groups: WeakValueDictionary[Hashable, Group] = WeakValueDictionary()
         self._free_variables: dict[int, tuple[OperationDefinitionNode, frozenset[str]]] = {}
 
-    @contextmanager
-    def joined(self, executor: Executor[Any]) -> Iterator[Group]:
-        """Be one of a group: of the same operation, for the same eyes, with the same results."""
+    def of(self, executor: OperationExecutor, live: Live[Any], cursor: Cursor) -> Group:
+        """The group of the same operation, for the same eyes, that watches the same with the same results."""
         operation, caller = executor.operation, executor.context_value.caller
         given = executor.variable_values.coerced
         inside = {name: given[name] for name in self._inside(executor) if name in given}
-        key = (id(operation), caller.owner, caller.scopes, repr(sorted(inside.items())))
+        key = (id(operation), caller.owner, caller.scopes, live.watch.identity, repr(sorted(inside.items())))
         group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Group(operation)
-        group.members += 1
-        try:
-            yield group
-        finally:
-            group.members -= 1
+        if group is None or group.is_over:
+            group = self._groups[key] = Group(executor, live, cursor)
+        return group
 
-    def _inside(self, executor: Executor[Any]) -> frozenset[str]:
+    def _inside(self, executor: OperationExecutor) -> frozenset[str]:
         """The variables that an event's result depends on: not those of the subscription field itself."""
         operation = executor.operation
         found = self._free_variables.get(id(operation))
@@ -107,39 +316,17 @@ class Groups:
         return found[1]
 
 
-def identity(payload: object) -> Hashable:
-    """What tells a subscription's payload from all others; None for one that is made anew each time."""
-    match payload:
-        case ExecutionEvent():
-            return payload.record.execution_id, payload.record.version
-        case Execution():
-            return payload.record.id, payload.record.version
-    return None
+def failed(error: Exception) -> Outcome:
+    """What comes of an event that cannot be executed, or of a subscription that cannot go on."""
+    told = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+    return Outcome(ExecutionResult(None, [told]))
 
 
-def _shared(result: AwaitableOrValue[ExecutionResult]) -> Result:
-    if isinstance(result, ExecutionResult):
-        return _writable(result)
-    # A task of its own: the end of whoever asked first must not be everybody's.
-    return asyncio.ensure_future(_awaited(result))
-
-
-def text(message: Mapping[str, Any]) -> str:
-    """A frame of the protocol; the data of a shared result are not written again."""
-    match message:
-        case {"type": "next", "id": id, "payload": {"data": SharedData() as data, **rest}} if not rest:
-            return f'{{"id":{orjson.dumps(id).decode()},"type":"next","payload":{{"data":{data.json}}}}}'
-    return orjson.dumps(message).decode()
-
-
-async def _awaited(result: Awaitable[ExecutionResult]) -> ExecutionResult:
-    return _writable(await result)
-
-
-def _writable(result: ExecutionResult) -> ExecutionResult:
-    if result.data is not None:
-        result.data = SharedData(result.data)
-    return result
+async def _awaited(result: Awaitable[ExecutionResult]) -> Outcome:
+    try:
+        return Outcome(await result)
+    except Exception as error:  # noqa: BLE001 - it is presented to those who asked
+        return failed(error)
 
 
 def _variables(

@@ -1,195 +1,414 @@
 """GraphQL over WebSocket: the graphql-transport-ws protocol of the library graphql-ws."""
 
 import asyncio
+import json
+import logging
 import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import aclosing
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from graphql import GraphQLError
-from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
-    BaseGraphQLTransportWSHandler,
-    Operation,
-)
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
-    ConnectionInitMessage,
-    Message,
-    SubscribeMessage,
-)
+import orjson
+from graphql import ExecutionResult, GraphQLError
+from graphql.execution import create_source_event_stream
+from strawberry.types import ExecutionResult as StrawberryResult
+from strawberry.types.execution import PreExecutionError
 
 from app import logs
 from app.auth import Caller, bearer
 from app.errors import Unauthenticated, Unavailable
+from app.hub import Cursor
+from app.lines import EXTENSION, Line, frame
+from resolvers.context import context
 from schema import Schema
-from schema.errors import present
+from schema.errors import Presenter, described, present
+from schema.executor import OperationExecutor
 from schema.named import Asked, misshapen
 from schema.occupancy import Full, Sockets
-from schema.requests import too_deep
+from schema.operation import Operation
+from schema.requests import decoded, too_deep
 from schema.session import Session
+from schema.shared import Group, Groups, Live, Outcome, failed
 from schema.streams import EXPIRED
+
+log = logging.getLogger(__name__)
 
 NORMAL_CLOSURE = 1000
 SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
 INVALID_MESSAGE = 4400
+UNAUTHORIZED = 4401
 FORBIDDEN = 4403
 INITIALISATION_TIMEOUT = 4408
+ID_TAKEN = 4409
 TOO_MANY_INITIALISATIONS = 4429
+
+LATE = "Connection initialisation timeout"
+ACKNOWLEDGED = frame(b'{"type":"connection_ack"}')
+PONG = frame(b'{"type":"pong"}')
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How long a socket lives: without operations, and at all."""
+    """How long a socket lives: without init, without operations, and at all; how many operations it has."""
 
+    init_seconds: float
     idle_seconds: float
     lifetime_seconds: float
+    operations: int
 
 
-class SocketHandler(BaseGraphQLTransportWSHandler[Session, None]):
+@dataclass(frozen=True)
+class Endpoint:
+    """What the sockets of one process share."""
+
+    schema: Schema
+    bounds: Bounds
+    sockets: "Sockets[Socket]"
+    groups: Groups
+
+
+class Handover:
+    """What strawberry calls for a socket that is open: its line is listened to, without a task."""
+
+    def __init__(self, endpoint: Endpoint, *, websocket: Any, context: Session, **_: Any) -> None:
+        self._endpoint = endpoint
+        self._line: Line = websocket.ws.scope["extensions"][EXTENSION]
+        self._session = context
+
+    async def handle(self) -> None:
+        """Begin, and return at once."""
+        Socket(self._endpoint, self._line, self._session).begin()
+
+
+class Running:
+    """One operation of a socket: it has a task, or is one of a group of subscriptions and has none."""
+
+    __slots__ = (
+        "_context",
+        "_extensions",
+        "_operation",
+        "_presenter",
+        "_socket",
+        "cursor",
+        "group",
+        "head",
+        "id",
+        "line",
+        "task",
+    )
+
+    cursor: Cursor
+
+    def __init__(self, socket: "Socket", id: str) -> None:
+        self.id = id
+        self.line = socket.line
+        self.head = b'{"id":%b,"type":"next","payload":' % orjson.dumps(id)
+        self.group: Group | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._socket = socket
+        self._operation: Operation | None = None
+        self._presenter: Presenter | None = None
+        self._extensions: dict[str, Any] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a result is sent as it is to anybody."""
+        return self._extensions is None
+
+    def tell(self, outcome: Outcome) -> bool:
+        """Send a result, with whatever is this operation's own; False where the peer must read first."""
+        if self.line.closed or not self.line.writable.is_set():
+            return False
+        self.line.say(self._next(outcome.result))
+        return True
+
+    def end(self, error: Exception | None = None) -> None:
+        """Say that there is no more, and why where there is an error."""
+        if error is not None:
+            self.line.say(self._next(failed(error).result))
+        self._leave_group()
+        self._socket.forget(self)
+        self.line.say(frame(orjson.dumps({"id": self.id, "type": "complete"})))
+
+    def stop(self) -> None:
+        """Go no further, and say nothing."""
+        if self.task is not None:
+            self.task.cancel()
+        self._leave_group()
+
+    async def run(self, payload: dict[str, Any]) -> None:
+        """Answer a request, or have a group answer it."""
+        # A client's ids are unique only within its socket; the request's id is beside it in each line.
+        logs.operation_id.set(logs.identifier(self.id) or uuid.uuid4().hex)
+        self._context = copy_context()
+        try:
+            await self._answer(payload)
+        except Exception:
+            log.exception("An operation died")
+            self.end()
+
+    async def _answer(self, payload: dict[str, Any]) -> None:
+        session, schema = self._socket.session, self._socket.endpoint.schema
+        own = context(session.services, session.authenticated)
+        operation = self._operation = schema.operation(
+            Asked.of(payload), payload.get("variables"), payload.get("operationName"), own
+        )
+        found = await schema.begin(operation)
+        self._extensions = operation.told_cost(schema.limits.cost) or None
+        match found:
+            case PreExecutionError(errors=errors):
+                self._refuse(errors or [])
+            case StrawberryResult(data=data, errors=errors):
+                await self._send(ExecutionResult(data, errors))
+                self.end()
+            case OperationExecutor():
+                await self._subscribe(found)
+
+    async def _subscribe(self, executor: OperationExecutor) -> None:
+        source = create_source_event_stream(executor)
+        if not isinstance(source, ExecutionResult | AsyncIterable):
+            source = await source
+        if isinstance(source, ExecutionResult):
+            await self._send(source)
+            self.end()
+        elif isinstance(source, Live) and source.watch.chooses_at_once:
+            await self._join(executor, source)
+        else:
+            await self._follow(executor, source)
+
+    async def _join(self, executor: OperationExecutor, live: Live[Any]) -> None:
+        """Become one of a group, which needs no task for it."""
+        if live.watch.is_over:
+            return self.end()
+        try:
+            self.cursor = await live.watch.open()
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is presented
+            return self.end(error)
+        self.group = self._socket.endpoint.groups.of(executor, live, self.cursor)
+        self.task = self._operation = None
+        self.group.join(self)
+        return None
+
+    async def _follow(self, executor: OperationExecutor, source: AsyncIterable[Any]) -> None:
+        error = None
+        try:
+            async with aclosing(cast("AsyncGenerator[Any, None]", aiter(source))) as payloads:
+                async for payload in payloads:
+                    result = executor.event(payload)
+                    await self._send(result if isinstance(result, ExecutionResult) else await result)
+        except Exception as found:  # noqa: BLE001 - whatever it was, it is presented
+            error = found
+        self.end(error)
+
+    def _described(self) -> dict[str, str]:
+        return {} if self._operation is None else described(self._operation)
+
+    def _leave_group(self) -> None:
+        if self.group is not None:
+            self.group.leave(self)
+            self.group = None
+
+    async def _send(self, result: ExecutionResult) -> None:
+        await self.line.writable.wait()
+        self.line.say(self._next(result))
+
+    def _next(self, result: ExecutionResult) -> bytes:
+        payload: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            payload["errors"] = self._presented(result.errors)
+        if self._extensions is not None:
+            payload["extensions"], self._extensions = self._extensions, None
+        return frame(b"%b%b}" % (self.head, orjson.dumps(payload)))
+
+    def _refuse(self, errors: Sequence[GraphQLError]) -> None:
+        self._socket.forget(self)
+        self._socket.refuse(self.id, self._presented(errors))
+
+    def _presented(self, errors: Sequence[GraphQLError]) -> list[Any]:
+        if self._presenter is None:
+            what = self.group.described if self.group is not None else self._described()
+            self._presenter = Presenter(self._socket.endpoint.schema.limits.errors, what)
+        return [error.formatted for error in self._context.run(self._presenter.present, errors)]
+
+
+class Socket:
     """Authenticates in connection_init, ends with the token, keeps one operation's mistakes from the rest.
 
     The codes with which it closes say to clients of the library graphql-ws whether to come back: they do
     after 1012, 1013, 4403 and 4408, after 1000 once they have an operation, and after the others never.
     """
 
-    def __init__(self, sockets: "Sockets[SocketHandler]", bounds: Bounds, *args: Any, **given: Any) -> None:
-        super().__init__(*args, **given)
-        self._sockets = sockets
-        self._bounds = bounds
+    __slots__ = ("_acknowledged", "_begun", "_life", "_rest", "endpoint", "line", "operations", "session")
+
+    def __init__(self, endpoint: Endpoint, line: Line, session: Session) -> None:
+        self.endpoint = endpoint
+        self.line = line
+        self.session = session
+        self.operations: dict[str, Running] = {}
+        self._begun = False
+        self._acknowledged = False
         self._life: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
-        self._leaving: asyncio.Task[None] | None = None
 
-    async def handle(self) -> None:
+    def begin(self) -> None:
+        """Listen, if there is a place."""
+        self.line.listen(self)
         try:
-            oldest = self._sockets.enter(self)
+            oldest = self.endpoint.sockets.enter(self)
         except Full:
-            await self.websocket.close(TRY_AGAIN_LATER, "There are too many sockets")
+            self.close(TRY_AGAIN_LATER, "There are too many sockets")
             return
         if oldest is not None:
-            oldest.leave(INITIALISATION_TIMEOUT, "Connection initialisation timeout")
+            oldest.close(INITIALISATION_TIMEOUT, LATE)
+        self._life = self._close_after(self.endpoint.bounds.init_seconds, INITIALISATION_TIMEOUT, LATE)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close; nothing is sent any more."""
+        self.line.hang_up(code, reason)
+
+    def lost(self) -> None:
+        """Stop all that runs."""
+        for timer in (self._life, self._rest):
+            if timer is not None:
+                timer.cancel()
+        running, self.operations = self.operations, {}
+        for each in running.values():
+            each.stop()
+        self.endpoint.sockets.leave(self)
+
+    def heard(self, text: str | None) -> None:
+        """Do what a message says."""
+        if text is None:
+            return self.close(INVALID_MESSAGE, "WebSocket message type must be text")
         try:
-            await super().handle()
-        finally:
-            self._sockets.leave(self)
-
-    def leave(self, code: int, reason: str) -> None:
-        """Close, in a task of its own."""
-        if self._leaving is None:
-            self._leaving = asyncio.create_task(self.websocket.close(code, reason))
-
-    async def handle_message(self, message: Message) -> None:
+            message = decoded(text)
+        except json.JSONDecodeError:
+            return self.close(INVALID_MESSAGE, "WebSocket message must be valid JSON")
         if problem := _problem(message):
-            await self.handle_invalid_message(problem)
-        else:
-            await super().handle_message(message)
+            return self.close(INVALID_MESSAGE, problem)
+        match message["type"]:
+            case "connection_init":
+                self._init(message.get("payload") or {})
+            case "ping":
+                self.line.say(PONG)
+            case "subscribe":
+                self._subscribe(message["id"], message["payload"])
+            case "complete":
+                self._complete(message["id"])
+        return None
 
-    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        if self.connection_timed_out:
-            return
-        if self.connection_init_received:
-            await self.websocket.close(TOO_MANY_INITIALISATIONS, "Too many initialisation requests")
-            return
-        self.connection_init_received = True
-        if self.connection_init_timeout_task:
-            self.connection_init_timeout_task.cancel()
+    def forget(self, running: Running) -> None:
+        """Count an operation no longer: its id is free."""
+        if self.operations.get(running.id) is running:
+            del self.operations[running.id]
+            if not self.operations:
+                self._rest_from_now()
+
+    def refuse(self, id: str, errors: list[Any]) -> None:
+        """Answer an operation with what keeps it from being executed."""
+        self.line.say(frame(orjson.dumps({"id": id, "type": "error", "payload": errors})))
+
+    def _init(self, payload: dict[str, Any]) -> None:
+        if self._begun:
+            return self.close(TOO_MANY_INITIALISATIONS, "Too many initialisation requests")
+        self._begun = True
+        self._stop_life()
+        # Whatever comes meanwhile is heard when the caller is known.
+        self.line.hold()
+        self.line.attend(asyncio.create_task(self._authenticate(payload)))
+        return None
+
+    async def _authenticate(self, payload: dict[str, Any]) -> None:
         try:
-            await self._accept(await self._authenticate(message.get("payload") or {}))
+            self._accept(await self._caller(payload))
         except Unauthenticated as error:
-            await self.websocket.close(FORBIDDEN, error.message)
+            self.close(FORBIDDEN, error.message)
         except Unavailable as error:
-            await self.websocket.close(TRY_AGAIN_LATER, error.message)
+            self.close(TRY_AGAIN_LATER, error.message)
         except Full:
-            await self.websocket.close(TRY_AGAIN_LATER, "You have too many sockets: close one")
+            self.close(TRY_AGAIN_LATER, "You have too many sockets: close one")
+        self.line.release()
 
-    async def _accept(self, caller: Caller) -> None:
-        self._sockets.admit(self, caller.subject)
-        self.context.caller = caller
+    async def _caller(self, payload: dict[str, Any]) -> Caller:
+        """The caller named by the init payload, whatever its letter case, or by `?token=` as of old."""
+        header = next((value for key, value in payload.items() if key.lower() == "authorization"), None)
+        if header is None and self.session.query_token is not None:
+            header = f"Bearer {self.session.query_token}"
+        if not isinstance(header, str):
+            raise Unauthenticated("Send {'Authorization': 'Bearer <token>'} as the connection_init payload.")
+        return await self.session.verifier.caller(bearer(header))
+
+    def _accept(self, caller: Caller) -> None:
+        if self.line.closed:
+            return
+        self.endpoint.sockets.admit(self, caller.subject)
+        self.session.caller = caller
         self._live_until(caller.expires_at)
         self._rest_from_now()
-        await self.send_message({"type": "connection_ack"})
-        self.connection_acknowledged = True
+        self.line.say(ACKNOWLEDGED)
+        self._acknowledged = True
 
-    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+    def _subscribe(self, id: str, payload: dict[str, Any]) -> None:
         """Start an operation, unless it is one too many or too deeply nested: its error, not the socket's."""
-        problem = self._operation_problem(message)
-        if problem and self.connection_acknowledged and message["id"] not in self.operations:
-            await self._refuse(message["id"], problem)
-        else:
-            message["payload"]["query"] = Asked.of(message["payload"])
-            await super().handle_subscribe(message)
+        if not self._acknowledged:
+            return self.close(UNAUTHORIZED, "Unauthorized")
+        if id in self.operations:
+            return self.close(ID_TAKEN, f"Subscriber for {id} already exists")
+        if problem := self._operation_problem(payload):
+            return self.refuse(id, [present(GraphQLError(problem)).formatted])
+        self._stop_rest()
+        running = self.operations[id] = Running(self, id)
+        running.task = asyncio.create_task(running.run(payload))
+        self.line.attend(running.task)
+        return None
 
-    def _operation_problem(self, message: SubscribeMessage) -> str | None:
-        if problem := too_deep(message["payload"], cast("Schema", self.schema).limits.json_depth):
+    def _operation_problem(self, payload: dict[str, Any]) -> str | None:
+        if problem := too_deep(payload, self.endpoint.schema.limits.json_depth):
             return problem
-        if len(self.operations) >= (self.max_subscriptions_per_connection or 0):
+        if len(self.operations) >= self.endpoint.bounds.operations:
             return "Too many operations run on this socket: complete one."
         return None
 
-    async def run_operation(self, operation: Operation[Session, None]) -> None:
-        # A client's ids are unique only within its socket; the request's id is beside it in each line.
-        logs.operation_id.set(logs.identifier(operation.id) or uuid.uuid4().hex)
-        self._stop_resting()
-        try:
-            await super().run_operation(operation)
-        finally:
-            if not self.operations and self.connection_acknowledged:
-                self._rest_from_now()
-
-    async def shutdown(self) -> None:
-        self._stop_resting()
-        if self._life is not None:
-            self._life.cancel()
-        self.connection_acknowledged = False
-        await super().shutdown()
+    def _complete(self, id: str) -> None:
+        running = self.operations.get(id)
+        if running is not None:
+            self.forget(running)
+            running.stop()
 
     def _live_until(self, expiry: datetime) -> None:
         left = (expiry - datetime.now(UTC)).total_seconds()
-        if left < self._bounds.lifetime_seconds:
-            self._life = self._leave_after(left, FORBIDDEN, EXPIRED)
+        lifetime = self.endpoint.bounds.lifetime_seconds
+        if left < lifetime:
+            self._life = self._close_after(left, FORBIDDEN, EXPIRED)
         else:
-            self._life = self._leave_after(
-                self._bounds.lifetime_seconds, SERVICE_RESTART, "The socket is old: open another"
-            )
+            self._life = self._close_after(lifetime, SERVICE_RESTART, "The socket is old: open another")
 
     def _rest_from_now(self) -> None:
-        self._stop_resting()
-        self._rest = self._leave_after(self._bounds.idle_seconds, NORMAL_CLOSURE, "The socket is not used")
+        self._stop_rest()
+        self._rest = self._close_after(
+            self.endpoint.bounds.idle_seconds, NORMAL_CLOSURE, "The socket is not used"
+        )
 
-    def _stop_resting(self) -> None:
+    def _stop_rest(self) -> None:
         if self._rest is not None:
             self._rest.cancel()
+            self._rest = None
 
-    def _leave_after(self, seconds: float, code: int, reason: str) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(seconds, self.leave, code, reason)
+    def _stop_life(self) -> None:
+        if self._life is not None:
+            self._life.cancel()
+            self._life = None
 
-    async def handle_task_exception(self, error: Exception) -> None:
-        """Log what an operation died of, unless its client has just gone."""
-        if not isinstance(error, WebSocketDisconnected):
-            await super().handle_task_exception(error)
-
-    async def _authenticate(self, params: dict[str, Any]) -> Caller:
-        """The caller named by the init payload, whatever its letter case, or by `?token=` as of old."""
-        header = next((value for key, value in params.items() if key.lower() == "authorization"), None)
-        if header is None and self.context.query_token is not None:
-            header = f"Bearer {self.context.query_token}"
-        if not isinstance(header, str):
-            raise Unauthenticated("Send {'Authorization': 'Bearer <token>'} as the connection_init payload.")
-        return await self.context.verifier.caller(bearer(header))
-
-    async def _refuse(self, id: str, message: str) -> None:
-        error = present(GraphQLError(message))
-        await self.send_message({"id": id, "type": "error", "payload": [error.formatted]})
-
-    @staticmethod
-    def _get_pre_execution_close_reason(error: Any) -> str | None:
-        """None: a mistake in one operation is that operation's `error`, no reason to close the socket."""
-        return None
+    def _close_after(self, seconds: float, code: int, reason: str) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self.close, code, reason)
 
 
 def _problem(message: Any) -> str | None:
-    """What makes a frame no message of the protocol, before strawberry takes it apart."""
+    """What makes a frame no message of the protocol."""
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         return "A message must be an object with a `type`"
     match message:
@@ -199,7 +418,9 @@ def _problem(message: Any) -> str | None:
             return "A message about an operation must have an `id`"
         case {"type": "subscribe", **rest}:
             return _request_problem(rest.get("payload"))
-    return None
+        case {"type": "connection_init" | "ping" | "pong" | "complete"}:
+            return None
+    return f"Unknown message type: {message['type']}"
 
 
 def _request_problem(payload: Any) -> str | None:

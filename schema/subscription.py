@@ -1,6 +1,6 @@
 """The root fields of subscriptions."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from app.filters import EVERY_EVENT, EVERY_EXECUTION, StatsFilter
 from resolvers import events, stats
 from schema.arguments import EventFilter, FeedAfter, Filter, StatsOf
 from schema.info import Info
+from schema.shared import Live
 from schema.types import Execution, ExecutionEvent, ExecutionStats
 
 ExecutionId = Annotated[strawberry.ID, strawberry.argument(description="The execution to watch.")]
@@ -33,10 +34,9 @@ class Subscription:
         info: Info,
         execution_id: ExecutionId,
         after: FeedAfter = None,
-    ) -> AsyncGenerator[ExecutionEvent, None]:
-        async with aclosing(events.watch_execution_events(info.context, execution_id, after)) as deliveries:
-            async for delivery in deliveries:
-                yield ExecutionEvent.of(delivery)
+    ) -> AsyncIterable[ExecutionEvent]:
+        watch = await events.watch_execution_events(info.context, execution_id, after)
+        return Live(watch, ExecutionEvent.of)
 
     @strawberry.subscription(
         description=(
@@ -49,11 +49,10 @@ class Subscription:
         info: Info,
         after: FeedAfter = None,
         filter: EventFilter = None,
-    ) -> AsyncGenerator[ExecutionEvent, None]:
+    ) -> AsyncIterable[ExecutionEvent]:
         chosen = EVERY_EVENT if filter is None else filter.filter()
-        async with aclosing(events.watch_execution_feed(info.context, after, chosen)) as deliveries:
-            async for delivery in deliveries:
-                yield ExecutionEvent.of(delivery)
+        watch = await events.watch_execution_feed(info.context, after, chosen)
+        return Live(watch, ExecutionEvent.of)
 
     @strawberry.subscription(
         description=(
@@ -65,11 +64,10 @@ class Subscription:
         self,
         info: Info,
         filter: Filter = None,
-    ) -> AsyncGenerator[Execution, None]:
+    ) -> AsyncIterable[Execution]:
         chosen = EVERY_EXECUTION if filter is None else filter.filter()
-        async with aclosing(events.watch_execution_updated(info.context, chosen)) as changes:
-            async for changed in changes:
-                yield Execution.of(changed)
+        watch = await events.watch_execution_updated(info.context, chosen)
+        return Live(watch, Execution.delivered)
 
     @strawberry.subscription(
         description=(

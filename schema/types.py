@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Self, TypeVar, cast
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from schema.arguments import (
 )
 from schema.info import Info, selects
 from schema.inputs import execution_listing
+from schema.later import Later
 from schema.recorded import READ, recorded
 from schema.scalars import JSON
 
@@ -349,6 +351,10 @@ class Execution(Node):
     def of(cls, record: ExecutionRecord) -> Self:
         return cls(record=record)
 
+    @classmethod
+    def delivered(cls, delivery: Delivery) -> Self:
+        return cls(record=delivery.execution)
+
 
 @strawberry.type(description="An execution in a list.")
 class ExecutionEdge:
@@ -432,14 +438,20 @@ class ExecutionEvent(Node):
         return cast("JSON | None", self.record.details)
 
     @strawberry.field(description="The execution as it is now (never older than this event).")
-    async def execution(self, info: Info) -> Execution:
-        return Execution.of(self.snapshot or await events.event_execution(info.context, self.record))
+    def execution(self, info: Info) -> Execution:
+        if self.snapshot is not None:
+            return Execution.of(self.snapshot)
+        return cast("Execution", Later(partial(_execution_of, info, self.record)))
 
     @classmethod
     def of(cls, event: Delivery | EventRecord) -> Self:
         if isinstance(event, Delivery):
             return cls(record=event.event, snapshot=event.execution)
         return cls(record=event, snapshot=None)
+
+
+async def _execution_of(info: Info, event: EventRecord) -> Execution:
+    return Execution.of(await events.event_execution(info.context, event))
 
 
 @strawberry.type(description="An event in a list.")

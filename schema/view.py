@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any
@@ -14,12 +13,10 @@ from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
-from starlette.websockets import WebSocketDisconnected as AlreadyClosed
-from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
-from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.http.streaming import HTTPStreamTransport, MultipartSubscriptionTransport
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import (
@@ -49,14 +46,13 @@ from schema.negotiation import (
 from schema.occupancy import Full, Places, Sockets
 from schema.requests import decoded, too_deep
 from schema.session import Session
-from schema.shared import text
-from schema.socket import Bounds, SocketHandler
+from schema.shared import Groups
+from schema.socket import Bounds, Endpoint, Handover, Socket
 from schema.streams import EventStream, until
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10
-MAX_CLOSE_REASON_BYTES = 123
 PROTOCOLS = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL, MULTIPART_SUBSCRIPTION_PROTOCOL)
 
 
@@ -77,25 +73,8 @@ class Options:
     origins: tuple[str, ...]
 
 
-class TextFrames(ASGIWebSocketAdapter):
-    """Sends JSON as text frames, since clients cannot parse binary ones, and closes once at most."""
-
-    async def send_json(self, message: Any) -> None:
-        try:
-            await self.ws.send_text(text(message))
-        except (WebSocketDisconnect, AlreadyClosed) as error:
-            raise WebSocketDisconnected from error
-
-    async def close(self, code: int, reason: str) -> None:
-        fitting = reason.encode()[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
-        with suppress(WebSocketDisconnect, AlreadyClosed):
-            await self.ws.close(code, fitting)
-
-
 class GraphQLView(GraphQL[Session, None]):
     """The endpoint for HTTP and WebSocket; `page` is what a browser's GET gets, None for nothing."""
-
-    websocket_adapter_class = TextFrames
 
     def __init__(
         self,
@@ -109,16 +88,19 @@ class GraphQLView(GraphQL[Session, None]):
             schema,
             graphql_ide=None,
             subscription_protocols=PROTOCOLS,
-            connection_init_wait_timeout=timedelta(seconds=options.connection_init_timeout_seconds),
-            max_subscriptions_per_connection=options.max_operations_per_socket,
             allowed_origins=options.origins,
         )
-        sockets = Sockets[SocketHandler](
+        sockets = Sockets[Socket](
             options.max_sockets, options.max_sockets_per_user, options.max_uninitialised_sockets
         )
-        bounds = Bounds(options.socket_idle_seconds, options.socket_lifetime_seconds)
+        bounds = Bounds(
+            options.connection_init_timeout_seconds,
+            options.socket_idle_seconds,
+            options.socket_lifetime_seconds,
+            options.max_operations_per_socket,
+        )
         self.graphql_transport_ws_handler_class = partial(  # type: ignore[assignment]  # strawberry only calls it
-            SocketHandler, sockets, bounds
+            Handover, Endpoint(schema, bounds, sockets, Groups())
         )
         self._options = options
         self._streams = Places(options.max_streams_per_user)

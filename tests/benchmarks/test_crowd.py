@@ -1,5 +1,6 @@
 """The clients that measure delivery, against the quickest server that there is."""
 
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,6 +58,6 @@ def test_what_comes_twice_counts_once() -> None:
     first, second = (f'{{"message":"{stamp()}"}}'.encode() for _ in range(2))
 
     for client, frame in ((1, first), (1, first), (2, first), (1, second)):
-        delivered.note(client, frame)
+        delivered.note(client, frame, time.monotonic_ns())
 
     assert len(delivered.lags_seconds) == 3

@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from app import auth, main
+from app.lines import EXTENSION, Listener
 from app.logs import Format
 from app.paging import feed_cursor
 from app.settings import Settings
@@ -276,16 +277,16 @@ async def test_nothing_is_sent_to_an_expired_socket_however_late_its_peer_leaves
 
     async with app.router.lifespan_context(app) as state:
         peer = Peer()
-        running = asyncio.create_task(app(peer.scope(state), peer.incoming.get, peer.outgoing.put))
-        peer.say(type="connection_init", payload=init(signed(exp=int(time.time()) + 2)))
-        peer.say(id="1", type="subscribe", payload=feed)
-        sent = [await peer.hear() for _ in range(4)]
+        await app(peer.scope(state), peer.incoming.get, peer.outgoing.put)
+        sent = [await peer.hear()]
+        peer.tell(type="connection_init", payload=init(signed(exp=int(time.time()) + 2)))
+        sent.append(await peer.hear())
+        peer.tell(id="1", type="subscribe", payload=feed)
+        sent += [await peer.hear() for _ in range(2)]
         await factories.note(services, id, count=3)
         async with alice.socket() as other:
             await other.subscribe("1", factories.FEED, {"after": feed_cursor(3)})
             await other.next()
-        peer.incoming.put_nowait({"type": "websocket.disconnect", "code": FORBIDDEN})
-        await running
 
     assert [message["type"] for message in sent] == [
         "websocket.accept",
@@ -298,12 +299,16 @@ async def test_nothing_is_sent_to_an_expired_socket_however_late_its_peer_leaves
 
 
 class Peer:
-    """The other side of an ASGI socket, which leaves when the test says so."""
+    """The other side of a socket, and its line, which would carry whatever is sent after the end."""
+
+    closed = False
 
     def __init__(self) -> None:
         self.incoming = asyncio.Queue[dict[str, Any]]()
         self.outgoing = asyncio.Queue[Any]()
         self.incoming.put_nowait({"type": "websocket.connect"})
+        self.writable = asyncio.Event()
+        self.writable.set()
 
     def scope(self, state: Any) -> dict[str, Any]:
         return {
@@ -313,13 +318,37 @@ class Peer:
             "headers": [],
             "subprotocols": ["graphql-transport-ws"],
             "state": dict(state),
+            "extensions": {EXTENSION: self},
         }
 
-    def say(self, **message: Any) -> None:
-        self.incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+    def tell(self, **message: Any) -> None:
+        self._listener.heard(json.dumps(message))
 
     async def hear(self) -> Any:
         return await asyncio.wait_for(self.outgoing.get(), 10)
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def say(self, frame: bytes) -> None:
+        self.outgoing.put_nowait({"type": "websocket.send", "bytes": frame})
+
+    def offer(self, frame: bytes) -> bool:
+        self.say(frame)
+        return True
+
+    def hang_up(self, code: int, reason: str) -> None:
+        self.outgoing.put_nowait({"type": "websocket.close", "code": code, "reason": reason})
+        self._listener.lost()
+
+    def hold(self) -> None:
+        """Nothing is said meanwhile."""
+
+    def release(self) -> None:
+        """Nothing was said meanwhile."""
+
+    def attend(self, task: "asyncio.Task[Any]") -> None:
+        self._task = task
 
 
 async def test_a_scope_is_asked_for_before_an_id_is_looked_up(alice: Client) -> None:

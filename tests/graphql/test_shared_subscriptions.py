@@ -1,5 +1,6 @@
 """Identical subscriptions share what their events come to; what differs for anybody is shared with nobody."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -25,15 +26,15 @@ READ_ONLY = (auth.READ_EXECUTIONS, auth.READ_WORKFLOWS)
 
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The results that were made to be shared."""
+    """The results that were made for groups of subscriptions."""
     made: list[Any] = []
-    original = shared._writable
 
-    def noted(result: Any) -> Any:
-        made.append(result)
-        return original(result)
+    class Noted(shared.Outcome):
+        def __init__(self, result: Any) -> None:
+            super().__init__(result)
+            made.append(result)
 
-    monkeypatch.setattr(shared, "_writable", noted)
+    monkeypatch.setattr(shared, "Outcome", Noted)
     return made
 
 
@@ -118,15 +119,41 @@ async def test_the_end_of_one_is_not_the_end_of_the_others(alice: Client, servic
         assert [event["id"] for event in await told(other, 3)] == [f"{id}:{version}" for version in (2, 3, 4)]
 
 
-async def test_nothing_is_kept_for_one_alone(
-    alice: Client, bob: Client, services: Services, executed: list[Any]
+async def test_who_does_not_read_holds_nobody_up_and_then_gets_all_in_order(
+    alice: Client, services: Services
 ) -> None:
+    id = await pending(alice, services)
+    query = "subscription ($after: String) { executionFeed(after: $after) { version details } }"
+    details = "x" * 100_000
+    # More than all buffers on the way hold.
+    events = 120
+
+    async with alice.socket() as brisk, alice.socket() as slow:
+        for socket in (brisk, slow):
+            await socket.subscribe("1", query, {"after": feed_cursor(0)})
+            await socket.next()
+        versions = []
+        for _ in range(events // 10):
+            await factories.note(services, id, count=10, details=details)
+            versions += [event["version"] for event in await told(brisk, 10)]
+        late = [event["version"] for event in await told(slow, events)]
+        await factories.note(services, id)
+        last = [(await told(socket, 1))[0]["version"] for socket in (brisk, slow)]
+
+    assert versions == late == list(range(2, events + 2))
+    assert last == [events + 2] * 2
+
+
+async def test_nothing_is_kept_for_one_alone(alice: Client, bob: Client, services: Services) -> None:
     id = await pending(alice, services)
 
     async with alice.socket() as one, bob.socket() as other:
         await begun(one)
         await other.subscribe("1", FEED, {"first": 1, "after": feed_cursor(0)})
+        await other.subscribe("2", "{ viewer { id } }")
+        await other.next("2")
         await factories.note(services, id, 3)
         await told(one, 3)
+        groups = [each for each in gc.get_objects() if type(each) is shared.Group and not each.is_over]
 
-    assert executed == []
+    assert [group._outcomes for group in groups] == [{}, {}]

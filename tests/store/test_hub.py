@@ -419,7 +419,7 @@ async def test_no_failure_leaves_a_subscriber_waiting_for_ever(
 
     async with following(services.hub, after=1) as reader:
         taken = asyncio.create_task(reader.positions(1))
-        await eventually(lambda: "A feed cannot be watched yet" in caplog.text)
+        await eventually(lambda: "Feeds cannot be watched yet" in caplog.text)
         await rename(rows, "elsewhere", "feed")
 
         assert await taken == [2]
