@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import TaskQueueType, WorkflowExecutionStatus
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, QueryFailedFailure
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -59,6 +59,8 @@ ASKED_AT_ONCE = 20
 # Temporal's own limit on what one call brings, where nobody has changed it.
 MAX_PAYLOAD_BYTES = 2_000_000
 PAUSED = "This execution is paused, and Temporal asks no paused workflow: resume it first."
+NO_ANSWER = "Temporal does not answer: try again in 2 s."
+NOT_YET = "The workflow has not taken its first step yet: it cannot answer. Ask again in a moment."
 PAUSE_IS_OFF = (
     "This Temporal server cannot pause workflows. It needs version 1.30 or newer with the dynamic "
     "configuration value frontend.WorkflowPauseEnabled set to true for the namespace."
@@ -79,10 +81,6 @@ class Refused(Exception):
 
 class Unimplemented(Refused):
     """Temporal does not know this call, or has it turned off."""
-
-
-class QueryFailed(Refused):
-    """The workflow's code has no such query, or its handler failed."""
 
 
 class TooLarge(Refused):
@@ -255,10 +253,11 @@ class Temporal:
     async def query(self, workflow_id: str, query: str, arguments: Sequence[Any]) -> Any:
         """What the workflow answers to a Temporal Query.
 
-        Raises QueryFailed, TooLarge, NotRunning where Temporal does not have it, Refused before its first
-        task, NotSupported while it is paused, and Unavailable, at once where no worker would take the query.
+        Raises Refused where its code has no such query or the handler fails, TooLarge, NotRunning where
+        Temporal does not have it, NotSupported while it is paused, and Unavailable before its first step,
+        where no worker answers, and where its code fails at its present step.
         """
-        await self._expect_answer(workflow_id)
+        queue, is_failing = await self._expect_answer(workflow_id)
         asked = WorkflowQuery(query_type=query, query_args=Payloads(payloads=await self._encoded(arguments)))
         request = QueryWorkflowRequest(
             namespace=self._client.namespace,
@@ -266,7 +265,8 @@ class Temporal:
             query=asked,
         )
         async with _call(self._timeout):
-            answer = await self._client.workflow_service.query_workflow(request, timeout=self._timeout)
+            with _answered_by_worker(queue, is_failing, self._timeout):
+                answer = await self._client.workflow_service.query_workflow(request, timeout=self._timeout)
         if answer.HasField("query_rejected"):
             raise NotSupported(PAUSED)
         result = answer.query_result.payloads
@@ -357,8 +357,11 @@ class Temporal:
             raise TooLarge(f"has {size} bytes for Temporal, which takes {MAX_PAYLOAD_BYTES} at most")
         return encoded
 
-    async def _expect_answer(self, workflow_id: str) -> None:
-        """Raise NotSupported while the workflow is paused, and Unavailable where no worker would answer."""
+    async def _expect_answer(self, workflow_id: str) -> tuple[str, bool]:
+        """The task queue whose workers may answer for the workflow, and whether its present step has failed.
+
+        Raises NotSupported while it is paused, and Unavailable where no worker polls the queue.
+        """
         answer = await self._describe(workflow_id, "")
         if answer.workflow_execution_info.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED:
             raise NotSupported(PAUSED)
@@ -373,7 +376,8 @@ class Temporal:
                 request, timeout=self._timeout
             )
         if not described.pollers:
-            raise Unavailable(f"No worker polls the task queue {queue!r}: nobody can answer.")
+            raise Unavailable(f"No worker polls the task queue {queue!r}: start one, then ask again.")
+        return queue, answer.pending_workflow_task.attempt > 1
 
     async def _describe(self, workflow_id: str, run_id: str) -> DescribeWorkflowExecutionResponse:
         # Raw: the SDK's own describe fails on a paused run, whose status it does not know.
@@ -429,6 +433,27 @@ def _if_it_can_pause() -> Iterator[None]:
 
 
 @contextmanager
+def _answered_by_worker(queue: str, is_failing: bool, limit: timedelta) -> Iterator[None]:
+    """Tell apart what Temporal answers for the workers, who answer queries in its place."""
+    look = f"The workflow cannot answer now, look at the worker of task queue {queue!r}"
+    try:
+        yield
+    except RPCError as error:
+        match error.status:
+            case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED if is_failing:
+                raise Unavailable(f"{look}: its present step has failed.", 2) from error
+            case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED:
+                asked = f"No worker answered within {limit.total_seconds():g} s"
+                raise Unavailable(f"{asked}: is one running on task queue {queue!r}?", 2) from error
+            case RPCStatusCode.FAILED_PRECONDITION if "not scheduled yet" in error.message:
+                raise Unavailable(NOT_YET, 1) from error
+            case RPCStatusCode.FAILED_PRECONDITION:
+                reason = error.message[:MAX_REASON_CHARACTERS].rstrip(".")
+                raise Unavailable(f"{look}: {reason}.", 2) from error
+        raise
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     """NotRunning and Refused are final; what may pass by itself becomes Unavailable."""
     try:
@@ -436,10 +461,10 @@ def _translated() -> Iterator[None]:
     except RPCError as error:
         raise _translation(error) from error
     except TimeoutError as error:
-        raise Unavailable("Temporal does not answer.", retry_after_seconds=2) from error
+        raise Unavailable(NO_ANSWER, retry_after_seconds=2) from error
     except RuntimeError as error:
         # The lazy client's first dial fails with a bare RuntimeError.
-        raise Unavailable("Temporal cannot be reached.", retry_after_seconds=2) from error
+        raise Unavailable("Temporal cannot be reached: try again in 2 s.", retry_after_seconds=2) from error
 
 
 def _translation(error: RPCError) -> Exception:
@@ -447,14 +472,12 @@ def _translation(error: RPCError) -> Exception:
         case RPCStatusCode.NOT_FOUND:
             no_namespace = _has(error, NamespaceNotFoundFailure.DESCRIPTOR)
             return NoNamespace(error.message) if no_namespace else NotRunning(error.message)
-        case RPCStatusCode.INVALID_ARGUMENT if _has(error, QueryFailedFailure.DESCRIPTOR):
-            return QueryFailed(error.message)
         case RPCStatusCode.INVALID_ARGUMENT | RPCStatusCode.FAILED_PRECONDITION:
             return Refused(error.message)
         case RPCStatusCode.UNIMPLEMENTED:
             return Unimplemented(error.message)
         case _:
-            return Unavailable("Temporal does not answer.", retry_after_seconds=2)
+            return Unavailable(NO_ANSWER, retry_after_seconds=2)
 
 
 def _has(error: RPCError, detail: Descriptor) -> bool:

@@ -9,7 +9,7 @@ from app.errors import InvalidInput, Issue, NotSupported, Unavailable
 from app.records import ExecutionRecord, PendingActivityRecord
 from app.store import executions as store
 from app.tables import ExecutionStatus
-from app.temporal import PAUSED, NoNamespace, NotRunning, QueryFailed, Refused, TooLarge
+from app.temporal import PAUSED, NoNamespace, NotRunning, Refused, TooLarge
 from app.transitions import TERMINAL
 from resolvers.context import Context, parse_id
 
@@ -30,15 +30,13 @@ async def query_execution(context: Context, *, id: str, query: str, arguments: S
         return await context.services.temporal.query(found.temporal_workflow_id, query, given)
     except TooLarge as error:
         raise InvalidInput([Issue("/arguments", str(error))]) from error
-    except QueryFailed as error:
+    except Refused as error:
         reason = inputs.storable(str(error), inputs.MAX_REASON_CHARACTERS)
         raise InvalidInput([Issue("/query", f"is not answered by the workflow: {reason}")]) from error
     except NoNamespace as error:
         raise Unavailable(str(error)) from error
     except NotRunning as error:
         raise NotSupported("Temporal no longer has this execution: nobody can be asked.") from error
-    except Refused as error:
-        raise Unavailable("The workflow has not taken its first step yet: it cannot answer.", 1) from error
 
 
 def _check_answerable(found: ExecutionRecord) -> None:

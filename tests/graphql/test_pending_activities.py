@@ -9,7 +9,8 @@ from app.settings import Settings
 from tests import factories
 from tests.client import Client, serving
 from tests.eventually import eventually
-from tests.factories import TERMINATE, asked
+from tests.factories import TERMINATE, UPDATE, asked
+from tests.silence import silent_server
 
 PENDING = """
 query ($id: ID!) {
@@ -51,6 +52,9 @@ async def test_one_backs_off_and_one_waits_for_a_worker(alice: Client, worker: s
     assert (waiting["lastFailure"], waiting["lastHeartbeat"], waiting["nextAttemptAt"]) == (None, None, None)
     assert datetime.now(UTC) - datetime.fromisoformat(waiting["scheduledAt"]) < timedelta(minutes=1)
     assert stumbled["activityId"] != waiting["activityId"]
+    await asked(alice, UPDATE, id, status="PAUSED")
+    while_paused = {each["activityType"]: each for each in await pending(alice, id)}
+    assert while_paused == found
     await asked(alice, TERMINATE, id)
     assert await pending(alice, id) == []
 
@@ -81,19 +85,19 @@ async def test_one_that_was_never_started_has_none_and_asks_nobody(settings: Set
         assert await pending(alice, started["id"]) == []
 
 
-async def test_while_temporal_is_down_the_answer_says_so_in_time_even_for_a_page(
+async def test_while_temporal_is_down_or_silent_the_answer_says_so_in_time_even_for_a_page(
     alice: Client, settings: Settings
 ) -> None:
     workflow = await factories.workflow(alice, "nobody")
     started = await asyncio.gather(*[factories.start(alice, workflow) for _ in range(60)])
-    down = settings.model_copy(
-        update={"temporal_address": f"127.0.0.1:{free_port()}", "temporal_timeout_seconds": 0.5}
-    )
 
-    async with serving(down) as api, api.client("alice") as there, asyncio.timeout(10):
-        error = await there.error(PENDING, id=started[0]["id"])
-        many = await there.answer(LIST)
+    async with silent_server() as silent:
+        for address in (silent, f"127.0.0.1:{free_port()}"):
+            away = settings.model_copy(update={"temporal_address": address, "temporal_timeout_seconds": 0.5})
+            async with serving(away) as api, api.client("alice") as there, asyncio.timeout(10):
+                error = await there.error(PENDING, id=started[0]["id"])
+                many = await there.answer(LIST)
 
-    assert error["extensions"]["code"] == "UNAVAILABLE"
-    assert {each["extensions"]["code"] for each in many["errors"]} == {"UNAVAILABLE"}
+            assert error["extensions"]["code"] == "UNAVAILABLE"
+            assert {each["extensions"]["code"] for each in many["errors"]} == {"UNAVAILABLE"}
     await asyncio.gather(*[asked(alice, TERMINATE, each["id"]) for each in started])

@@ -6,18 +6,27 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import temporalio.client
+from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest
 
+import app.worker
 from app.servers import free_port
 from app.settings import Settings
+from app.temporal import NO_ANSWER
 from tests import factories
 from tests.client import Api, Client, serving
+from tests.eventually import eventually
 from tests.factories import SIGNAL, TERMINATE, UPDATE, asked
+from tests.silence import silent_server
+from tests.temporal.scene import workflow_id
 
 QUERY = """
 query ($id: ID!, $query: String!, $arguments: [JSON!]) {
   queryExecution(id: $id, query: $query, arguments: $arguments)
 }
 """
+
+PAUSED = "This execution is paused, and Temporal asks no paused workflow: resume it first."
 
 
 async def answering(client: Client, queue: str) -> str:
@@ -65,7 +74,7 @@ async def test_a_query_that_the_workflow_does_not_have_is_named_with_those_it_ha
     (issue,) = error["extensions"]["issues"]
     assert issue["path"] == "/query"
     assert "known queries: [" in issue["message"]
-    assert "add broken nothing" in issue["message"]
+    assert "add broken nothing slow" in issue["message"]
     await asked(alice, TERMINATE, id)
 
 
@@ -87,10 +96,7 @@ async def test_a_paused_one_is_not_asked_and_says_what_to_do(alice: Client, work
 
     code, message = await refusal(alice, id, "add", 1, 2)
 
-    assert (code, message) == (
-        "NOT_SUPPORTED",
-        "This execution is paused, and Temporal asks no paused workflow: resume it first.",
-    )
+    assert (code, message) == ("NOT_SUPPORTED", PAUSED)
     await asked(alice, UPDATE, id, status="RUNNING")
     assert await query(alice, id, "add", 1, 2) == {"sum": 3}
     await asked(alice, TERMINATE, id)
@@ -115,8 +121,78 @@ async def test_one_that_waits_for_its_first_step_cannot_answer_yet(alice: Client
 
     assert await refusal(alice, id) == (
         "UNAVAILABLE",
-        "The workflow has not taken its first step yet: it cannot answer.",
+        "The workflow has not taken its first step yet: it cannot answer. Ask again in a moment.",
     )
+    await asked(alice, TERMINATE, id)
+
+
+async def test_a_worker_that_has_gone_is_what_the_answer_names(
+    alice: Client, temporal_client: temporalio.client.Client
+) -> None:
+    queue = f"leaving-{uuid4().hex}"
+    working = asyncio.create_task(app.worker.run(temporal_client, ["tests.samples"], queue))
+    id = await answering(alice, queue)
+    await eventually(lambda: query(alice, id, "add", 1, 2))
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+    code, message = await refusal(alice, id)
+
+    assert code == "UNAVAILABLE"
+    assert f"task queue {queue!r}" in message
+    assert "worker" in message
+    await asked(alice, TERMINATE, id)
+
+
+async def test_one_whose_code_fails_at_its_step_says_so(settings: Settings, worker: str) -> None:
+    hasty = settings.model_copy(update={"temporal_timeout_seconds": 0.5})
+    async with serving(hasty) as api, api.client("alice") as alice:
+        id = (await factories.start(alice, await factories.workflow(alice, worker, "FailingWorkflow")))["id"]
+
+        async def told() -> bool:
+            code, message = await refusal(alice, id, "add", 1, 2)
+            look = f"The workflow cannot answer now, look at the worker of task queue {worker!r}: "
+            return code == "UNAVAILABLE" and message.startswith(look)
+
+        await eventually(told, timeout_seconds=30)
+        await asked(alice, TERMINATE, id)
+
+
+async def test_an_answer_that_takes_too_long_is_not_waited_for(settings: Settings, worker: str) -> None:
+    hasty = settings.model_copy(update={"temporal_timeout_seconds": 0.5})
+    async with serving(hasty) as api, api.client("alice") as alice:
+        id = await answering(alice, worker)
+        assert await eventually(lambda: query(alice, id, "add", 1, 2)) == {"sum": 3}
+
+        assert await refusal(alice, id, "slow") == (
+            "UNAVAILABLE",
+            f"No worker answered within 0.5 s: is one running on task queue {worker!r}?",
+        )
+        await asked(alice, TERMINATE, id)
+
+
+async def test_one_that_was_paused_behind_the_api_says_what_to_do(
+    alice: Client, worker: str, temporal_client: temporalio.client.Client
+) -> None:
+    id = await answering(alice, worker)
+    await temporal_client.workflow_service.pause_workflow_execution(
+        PauseWorkflowExecutionRequest(
+            namespace="default", workflow_id=workflow_id(id), request_id=uuid4().hex, reason="by hand"
+        )
+    )
+
+    assert await refusal(alice, id, "add", 1, 2) == ("NOT_SUPPORTED", PAUSED)
+    await asked(alice, TERMINATE, id)
+
+
+async def test_a_temporal_that_never_answers_holds_nobody_up(
+    alice: Client, settings: Settings, worker: str
+) -> None:
+    id = await answering(alice, worker)
+    async with silent_server() as address:
+        silent = settings.model_copy(update={"temporal_address": address, "temporal_timeout_seconds": 0.5})
+        async with serving(silent) as api, api.client("alice") as there, asyncio.timeout(10):
+            assert await refusal(there, id) == ("UNAVAILABLE", NO_ANSWER)
     await asked(alice, TERMINATE, id)
 
 

@@ -1,8 +1,6 @@
 """startExecution, from the mutation to the workflow's result."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,6 +15,7 @@ from resolvers.context import Services
 from tests import factories
 from tests.client import Client, serving, tracking
 from tests.eventually import eventually
+from tests.silence import silent_server
 from tests.unit.schemas import BRANCHING, chain
 
 EXECUTION = """
@@ -41,20 +40,6 @@ async def refused(client: Client, workflow_id: str, input: Any = None) -> dict[s
     answer = await client.data(factories.START, input={"workflowId": workflow_id, "input": input})
     result: dict[str, Any] = answer["startExecution"]
     return result
-
-
-@asynccontextmanager
-async def silent_server() -> AsyncIterator[str]:
-    """The address of a server that takes connections and never says a word."""
-    writers: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        for writer in writers:
-            writer.close()
-        server.close()
-        await server.wait_closed()
 
 
 async def test_an_order_runs_to_its_end_and_tells_all_of_it(

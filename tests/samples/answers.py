@@ -1,6 +1,7 @@
 """A workflow that answers questions, and one whose activities do not end by themselves."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 from temporalio import activity, workflow
@@ -33,6 +34,24 @@ class AnsweringWorkflow:
     @workflow.query
     def broken(self) -> None:
         raise ValueError("no answer to this")
+
+    @workflow.query
+    def slow(self) -> None:
+        """Thinks for longer than the tests wait, and for less than the SDK calls a deadlock."""
+        with workflow.unsafe.sandbox_unrestricted():
+            time.sleep(1.5)
+
+
+@workflow.defn
+class FailingWorkflow:
+    @workflow.run
+    async def run(self) -> None:
+        """Has a mistake, for which Temporal tries the same step again and again."""
+        raise ZeroDivisionError("this code is wrong")
+
+    @workflow.query
+    def add(self, left: int, right: int) -> int:
+        return left + right
 
 
 @activity.defn
