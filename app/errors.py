@@ -10,6 +10,7 @@ from app.tables import ExecutionAction, ExecutionStatus
 
 # What is more than this was multiplied by fragments within fragments, and says nothing.
 MAX_COUNTED = 1_000_000
+MAX_ISSUES = 50
 
 
 class ErrorCode(StrEnum):
@@ -65,7 +66,8 @@ class NotFound(DomainError):
     code = ErrorCode.NOT_FOUND
 
     def __init__(self, kind: str, id: UUID | str) -> None:
-        super().__init__(f"There is no {kind} with the id {str(id)[:64]!r}.")
+        given = repr(str(id)[:64])
+        super().__init__(f"There is no {kind} with the id {given}: look it up in a list.")
         self.id = str(id)[:64]
 
 
@@ -78,13 +80,13 @@ class Issue:
 
 
 class InvalidInput(DomainError):
-    """The input breaks a rule; every violation is listed."""
+    """The input breaks a rule; every violation is listed, up to a bound."""
 
     code = ErrorCode.INVALID_INPUT
 
     def __init__(self, issues: Sequence[Issue]) -> None:
         super().__init__("; ".join(f"{issue.path or '/'}: {issue.message}" for issue in issues[:5]))
-        self.issues = tuple(issues)
+        self.issues = tuple(issues[:MAX_ISSUES])
 
 
 class InvalidTransition(DomainError):

@@ -43,6 +43,10 @@ _ONE = (
 _LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
 _MAP = ("$defs", "dependentSchemas", "patternProperties", "properties")
 _SUBSCHEMAS = frozenset({*_ONE, *_LIST, *_MAP})
+# What is for people: no value is held against it.
+_ANNOTATIONS = frozenset(
+    {"$comment", "default", "deprecated", "description", "examples", "readOnly", "title", "writeOnly"}
+)
 _EVALUATED_AGAIN = frozenset({"unevaluatedItems", "unevaluatedProperties"})
 
 
@@ -110,6 +114,8 @@ class Survey:
         self._note_limits(path, name, value)
         if name == "$dynamicRef":
             return inf
+        if name in _ANNOTATIONS:
+            return 0.0
         if name not in _SUBSCHEMAS:
             own = PATTERN_WEIGHT if name == "pattern" else 1.0
             return own + len(orjson.dumps(value)) // BYTES_PER_WEIGHT

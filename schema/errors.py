@@ -59,7 +59,11 @@ class InputIssue:
 
 @strawberry.type(description="The input breaks a rule; nothing was done.")
 class InvalidInputError(Error):
-    issues: list[InputIssue] = strawberry.field(description="Every violation that was found.")
+    issues: list[InputIssue] = strawberry.field(
+        description=(
+            "Every violation, 50 at most; the first alone where an `inputSchema` makes it slow to list them."
+        )
+    )
 
 
 @strawberry.type(description="The execution's present status does not allow this.")
@@ -73,12 +77,16 @@ class InvalidTransitionError(Error):
 
 @strawberry.type(description="The execution has moved on since the version that was expected.")
 class VersionConflictError(Error):
-    execution: Execution = strawberry.field(description="The execution as it is now.")
+    execution: Execution = strawberry.field(
+        description="The execution as it is now; it needs no scope of its own."
+    )
 
 
 @strawberry.type(description="The idempotency key was used before, for another request.")
 class IdempotencyConflictError(Error):
-    execution: Execution = strawberry.field(description="The execution that the earlier request started.")
+    execution: Execution = strawberry.field(
+        description="The execution that the earlier request started; it needs no scope of its own."
+    )
 
 
 @strawberry.type(description="The Temporal server behind the API does not offer this, or not now.")

@@ -234,7 +234,7 @@ async def test_an_unknown_one_is_not_found(alice: Client) -> None:
     assert refused == {
         "__typename": "NotFoundError",
         "code": "NOT_FOUND",
-        "message": f"There is no execution with the id '{missing}'.",
+        "message": f"There is no execution with the id '{missing}': look it up in a list.",
         "id": missing,
     }
 

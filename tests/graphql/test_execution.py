@@ -98,7 +98,7 @@ async def test_a_missing_one_is_not_found(alice: Client) -> None:
 
     assert answer["data"] == {"execution": None}
     (error,) = answer["errors"]
-    assert error["message"] == f"There is no execution with the id '{missing}'."
+    assert error["message"] == f"There is no execution with the id '{missing}': look it up in a list."
     assert error["path"] == ["execution"]
     assert error["extensions"] == {"code": "NOT_FOUND"}
 

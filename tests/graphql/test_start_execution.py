@@ -248,7 +248,7 @@ async def test_an_unknown_workflow_is_not_found(alice: Client) -> None:
     assert result == {
         "__typename": "NotFoundError",
         "code": "NOT_FOUND",
-        "message": f"There is no workflow with the id '{missing}'.",
+        "message": f"There is no workflow with the id '{missing}': look it up in a list.",
     }
     assert await factories.holdings(alice) == before
 

@@ -33,7 +33,7 @@ async def test_a_missing_one_is_not_found(alice: Client) -> None:
 
     assert answer["data"] == {"workflow": None}
     (error,) = answer["errors"]
-    assert error["message"] == f"There is no workflow with the id '{missing}'."
+    assert error["message"] == f"There is no workflow with the id '{missing}': look it up in a list."
     assert error["path"] == ["workflow"]
     assert error["extensions"] == {"code": "NOT_FOUND"}
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app.errors import Issue
-from app.judge import MAX_STEPS_HERE, PROCESSES, Judge, _weight
+from app.judge import MAX_STEPS_HERE, MAX_STEPS_TO_TELL_HERE, PROCESSES, Judge, _weight
 from tests.unit.schemas import BRANCHING, chain, doubled
 
 SECONDS = 1.0
@@ -141,6 +141,24 @@ async def test_the_heaviest_that_is_done_here_is_short(schema: Any, value: Any) 
 
     assert time.process_time() - began < MAX_GAP_SECONDS
     assert judge._free.get_nowait() is None
+
+
+async def test_every_violation_of_a_long_form_is_told(judge: Judge) -> None:
+    field = {"type": "string", "title": "A field", "description": "What the customer has written. " * 20}
+    form = {"type": "object", "properties": {f"field {number}": field for number in range(30)}}
+    value = {name: [0] * 50 for name in form["properties"]}
+    assert _weight(orjson.dumps(form).decode()) * len(orjson.dumps(value)) > MAX_STEPS_TO_TELL_HERE
+
+    issues = await judge.input_issues("/input", form, value)
+
+    assert [issue.path for issue in issues] == [f"/input/field {number}" for number in range(30)]
+    assert {issue.message.rpartition("]")[2] for issue in issues} == {' is not of type "string"'}
+
+
+def test_what_is_for_people_weighs_nothing() -> None:
+    plain, told = {"type": "string"}, {"type": "string", "description": "d" * 9_000, "examples": ["x"] * 900}
+
+    assert _weight(orjson.dumps(told).decode()) == _weight(orjson.dumps(plain).decode())
 
 
 async def test_of_a_great_many_violations_the_first_is_told(judge: Judge) -> None:
