@@ -25,7 +25,11 @@ INPUT_SCHEMA = (
 )
 EXPECTED_VERSION: int | None = strawberry.field(
     default=None,
-    description="Refuse unless the execution is at this version; null does not check.",
+    description=(
+        "Refuse unless the execution is at this version; null does not check. Exact for labels, for a "
+        "message and to cancel what is PENDING; elsewhere it is compared just before Temporal is asked, and "
+        "another change may come in between."
+    ),
 )
 
 

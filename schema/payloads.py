@@ -20,6 +20,8 @@ from schema.errors import (
 )
 from schema.types import Execution, Workflow
 
+WHOLE = "Whoever may change it is shown all of it, without the scope `executions:read`."
+EXECUTION = f"The execution as it is now. {WHOLE}"
 CURSOR = "The feed's position: subscribe with `after: cursor` and nothing that follows this is missed."
 
 
@@ -49,7 +51,7 @@ class ArchiveWorkflowSuccess(_Registered):
 
 @strawberry.type(description="The execution was accepted; it is PENDING while Temporal does not answer.")
 class StartExecutionSuccess:
-    execution: Execution = strawberry.field(description="The new execution.")
+    execution: Execution = strawberry.field(description=f"The new execution. {WHOLE}")
     cursor: str = strawberry.field(description=CURSOR)
     replayed: bool = strawberry.field(
         description="True where an earlier request with this idempotencyKey started it."
@@ -66,7 +68,7 @@ class StartExecutionSuccess:
 
 @strawberry.type(description="An execution after it was asked for something.")
 class _Asked:
-    execution: Execution = strawberry.field(description="The execution as it is now.")
+    execution: Execution = strawberry.field(description=EXECUTION)
     cursor: str = strawberry.field(description=CURSOR)
 
     @classmethod

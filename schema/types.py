@@ -272,7 +272,7 @@ class Execution(Node):
     def labels(self) -> list[Label]:
         return [Label(key=key, value=value) for key, value in sorted(self.record.labels.items())]
 
-    @strawberry.field(description="What it was started from.")
+    @strawberry.field(description="What it was started from; it needs no scope of its own.")
     async def workflow(self, info: Info) -> Workflow:
         return Workflow.of(await executions.execution_workflow(info.context, self.record))
 

@@ -22,8 +22,6 @@ DETAILS = """{
     execution(id: $execution) { version status labels { key value } }
     workflow(id: $workflow) { updatedAt archivedAt name }
 }"""
-# What a field that asks Temporal may answer to those who may ask.
-OUTAGES = {"UNAVAILABLE", "NOT_SUPPORTED"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,8 @@ class Row:
     admin_sees: bool = True
     # Whether it waits for something to happen.
     awaits: bool = False
+    # What those who may ask are told instead of an answer.
+    failure: tuple[str, None] | None = None
 
 
 def mutation(name: str, input: str, scope: str, *, owned: bool = True) -> Row:
@@ -70,7 +70,12 @@ ROWS: dict[str, Row] = {
     "Query.executionStats": query(
         "executionStats { total }", READ_EXECUTIONS, owned=False, shown='"total": 1'
     ),
-    "Query.queryExecution": query('queryExecution(id: $execution, query: "q")', READ_EXECUTIONS, shown=""),
+    "Query.queryExecution": query(
+        'queryExecution(id: $execution, query: "q")',
+        READ_EXECUTIONS,
+        shown="No worker polls the task queue 'nobody-",
+        failure=("UNAVAILABLE", None),
+    ),
     "Mutation.createWorkflow": mutation(
         "createWorkflow",
         'input: {name: "n", workflowType: "t", taskQueue: "q"}',
@@ -186,7 +191,7 @@ def refusal(answer: Any) -> tuple[str, str | None] | None:
         result = errors[0]["extensions"]
     elif not str(result.get("__typename", "")).endswith("Error"):
         return None
-    return None if result["code"] in OUTAGES else (result["code"], result.get("requiredScope"))
+    return result["code"], result.get("requiredScope")
 
 
 def shows(answer: Any, row: Row, subject: Subject) -> bool:
@@ -243,15 +248,89 @@ async def test_whoever_may_sees_what_is_theirs(world: World, name: str) -> None:
         before = await world.state(subject)
         async with world.api.client("bob") as bob:
             answer = await world.answer_to("bob", bob, row, subject)
-        assert refusal(answer) is None
+        assert refusal(answer) == row.failure
         assert not shows(answer, row, subject)
         assert changes is False or await world.state(subject) == before
     answer = await world.answer_to("alice", world.alice, row, subject)
-    assert refusal(answer) is None
+    assert refusal(answer) == row.failure
     assert changes or shows(answer, row, subject)
     if changes:
         subject = await world.subject()
     async with world.api.client("root", ADMIN) as root:
         answer = await world.answer_to("root", root, row, subject)
-    assert refusal(answer) is None
+    assert refusal(answer) == row.failure
     assert changes or shows(answer, row, subject) is row.admin_sees
+
+
+class Below(NamedTuple):
+    """Fields below a root field, the one scope that is asked with, and what of alice's is then shown.
+
+    Where a scope is missing, nothing is.
+    """
+
+    operation: str
+    scope: str
+    shown: tuple[str, ...] = ()
+    missing: str | None = None
+
+
+WHOLE = "{ input output workflow { id } history { nodes { type } } pendingActivities { state } }"
+# An execution shows its workflow, and all of itself to whoever may change it; a workflow shows no executions.
+BELOW = {
+    "Execution.workflow": Below(
+        "query { execution(id: $execution) { workflow { id } } }", READ_EXECUTIONS, ("$workflow",)
+    ),
+    "ExecutionEvent.execution": Below(
+        f"subscription {{ executionEvents(executionId: $execution) {{ execution {WHOLE} }} }}",
+        READ_EXECUTIONS,
+        ("$workflow", "EXECUTION_CREATED"),
+    ),
+    "UpdateExecutionSuccess.execution": Below(
+        f"""mutation {{ updateExecution(input: {{id: $execution, message: "m"}}) {{
+            ... on UpdateExecutionSuccess {{ execution {WHOLE} }} }} }}""",
+        WRITE_EXECUTIONS,
+        ("$workflow", "EXECUTION_CREATED"),
+    ),
+    "StartExecutionSuccess.execution": Below(
+        f"""mutation {{ startExecution(input: {{workflowId: $workflow}}) {{
+            ... on StartExecutionSuccess {{ execution {WHOLE} }} }} }}""",
+        WRITE_EXECUTIONS,
+        ("$workflow", "EXECUTION_CREATED"),
+    ),
+    "VersionConflictError.execution": Below(
+        f"""mutation {{ cancelExecution(input: {{id: $execution, expectedVersion: 0}}) {{
+            ... on VersionConflictError {{ execution {WHOLE} }} }} }}""",
+        WRITE_EXECUTIONS,
+        ("$workflow", "EXECUTION_CREATED"),
+    ),
+    "Workflow.executions": Below(
+        "query { workflow(id: $workflow) { executions { nodes { id } } } }",
+        READ_WORKFLOWS,
+        missing=READ_EXECUTIONS,
+    ),
+    "Workflow.stats": Below(
+        "query { workflow(id: $workflow) { stats { total } } }", READ_WORKFLOWS, missing=READ_EXECUTIONS
+    ),
+    "UpdateWorkflowSuccess.workflow": Below(
+        """mutation { updateWorkflow(input: {id: $workflow, name: "n"}) {
+            ... on UpdateWorkflowSuccess { workflow { executions { nodes { id } } } } } }""",
+        WRITE_WORKFLOWS,
+        missing=READ_EXECUTIONS,
+    ),
+}
+
+
+async def test_what_is_below_a_root_field_is_shown_as_its_description_says(
+    world: World, subtests: pytest.Subtests
+) -> None:
+    subject = await world.subject()
+    for name, below in BELOW.items():
+        with subtests.test(name):
+            async with world.api.client("alice", below.scope) as who:
+                answer = await world.answer(who, Row(below.operation), subject)
+
+            expected = None if below.missing is None else ("FORBIDDEN", below.missing)
+            assert refusal(answer) == expected
+            text = json.dumps(answer)
+            assert [each for each in below.shown if subject.named_in(each).strip('"') not in text] == []
+            assert below.missing is None or subject.execution not in text
