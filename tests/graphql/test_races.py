@@ -16,7 +16,11 @@ from tests.client import Client, serving, tracking
 from tests.factories import CANCEL, TERMINATE, UPDATE, asked
 from tests.temporal.scene import workflow_id
 
-CLIENTS, EXECUTIONS, ROUNDS = 50, 5, 4
+CLIENTS, ROUNDS = 50, 4
+# Executions that a worker lets be cancelled, and such that nobody works at.
+WORKED_AT, STUCK = 2, 3
+MAX_UNSURE = 0.5
+CANCELED, TERMINATED = WorkflowExecutionStatus.CANCELED, WorkflowExecutionStatus.TERMINATED
 ACTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "cancel": (CANCEL, {}),
     "pause": (UPDATE, {"status": "PAUSED"}),
@@ -26,12 +30,16 @@ ACTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 LEGAL = {
     ("PENDING", "RUNNING"),
-    *(("RUNNING", to) for to in ("PAUSED", "COMPLETED", "FAILED")),
-    *(("PAUSED", to) for to in ("RUNNING", "COMPLETED", "FAILED")),
+    *(("RUNNING", to) for to in ("PAUSED", "COMPLETED", "FAILED", "CANCELLED")),
+    *(("PAUSED", to) for to in ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")),
 }
 # What an action is told by, each time that it was taken.
 TOLD = {"pause": "EXECUTION_PAUSED", "resume": "EXECUTION_RESUMED"}
-ENDS = {"complete": "EXECUTION_COMPLETED", "terminate": "EXECUTION_FAILED"}
+ENDS = {
+    "complete": "EXECUTION_COMPLETED",
+    "terminate": "EXECUTION_FAILED",
+    "cancel": "EXECUTION_CANCELLED",
+}
 
 # An execution, the action, and the kind of answer.
 Outcome = tuple[str, str, str]
@@ -48,7 +56,7 @@ async def race(client: Client, ids: list[str], chance: random.Random) -> list[Ou
         answer = await asked(client, mutation, id, **given)
         outcomes.append((id, action, answer["__typename"]))
         if answer["__typename"] == "InvalidTransitionError":
-            assert answer["allowedActions"] or answer["from"] in {"COMPLETED", "FAILED"}
+            assert answer["allowedActions"] or answer["from"] in {"COMPLETED", "FAILED", "CANCELLED"}
     return outcomes
 
 
@@ -65,14 +73,16 @@ async def paused_and_unpaused(client: temporalio.client.Client, id: str) -> Coun
 
 
 async def test_every_outcome_is_legal_and_told_once(
-    settings: Settings, temporal_client: temporalio.client.Client
+    settings: Settings, worker: str, temporal_client: temporalio.client.Client
 ) -> None:
     async with AsyncExitStack() as stack:
         apis = [await stack.enter_async_context(serving(settings)) for _ in range(2)]
         for _ in range(2):
             await stack.enter_async_context(tracking(settings))
         clients = [await stack.enter_async_context(apis[n % 2].client("alice")) for n in range(CLIENTS)]
-        ids = [str((await factories.stuck(clients[0]))["id"]) for _ in range(EXECUTIONS)]
+        started = [await factories.waiting(clients[0], worker) for _ in range(WORKED_AT)]
+        started += [await factories.stuck(clients[0]) for _ in range(STUCK)]
+        ids = [str(each["id"]) for each in started]
 
         races = [race(client, ids, random.Random(n)) for n, client in enumerate(clients)]
         outcomes = [outcome for each in await asyncio.gather(*races) for outcome in each]
@@ -84,6 +94,11 @@ async def test_every_outcome_is_legal_and_told_once(
             *("CancelExecutionSuccess", "UpdateExecutionSuccess", "TerminateExecutionSuccess"),
             *("InvalidTransitionError", "UnavailableError"),
         }
+        taken = {action for _, action, kind in outcomes if kind.endswith("Success")}
+        assert taken >= {"cancel", "pause", "resume"}
+        unsure = [kind for *_, kind in outcomes if kind == "UnavailableError"]
+        assert len(unsure) < MAX_UNSURE * len(outcomes)
+        ends = Counter[str]()
         for id in ids:
             # The subscription ends with the execution: all is recorded then.
             await factories.events(clients[0], id)
@@ -94,7 +109,9 @@ async def test_every_outcome_is_legal_and_told_once(
                 {type: types[type] for type in TOLD.values()}
             )
             described = await temporal_client.get_workflow_handle(workflow_id(id)).describe()
-            assert described.status is WorkflowExecutionStatus.TERMINATED
+            ends[log[-1]["status"]] += 1
+            assert described.status is (CANCELED if log[-1]["status"] == "CANCELLED" else TERMINATED)
+        assert ends["CANCELLED"] > 0
 
 
 def check(log: list[dict[str, Any]], outcomes: list[Outcome]) -> None:
@@ -111,6 +128,8 @@ def check(log: list[dict[str, Any]], outcomes: list[Outcome]) -> None:
     ends = {action: types[type] for action, type in ENDS.items()}
     assert sum(ends.values()) == 1
     assert log[-1]["type"] in ENDS.values()
-    for action, count in ends.items():
-        assert taken[action] <= count <= taken[action] + unsure[action]
-    assert types["EXECUTION_CANCEL_REQUESTED"] == min(taken["cancel"], 1)
+    for action in ("complete", "terminate"):
+        assert taken[action] <= ends[action] <= taken[action] + unsure[action]
+    asked_to_cancel = types["EXECUTION_CANCEL_REQUESTED"]
+    assert min(taken["cancel"], 1) <= asked_to_cancel <= min(taken["cancel"] + unsure["cancel"], 1)
+    assert ends["cancel"] <= asked_to_cancel
