@@ -129,6 +129,31 @@ async def test_the_total_is_that_of_the_callers_whole_list(
     ]
 
 
+async def test_totals_by_workflow_and_status_are_read_from_tallies(
+    statements: list[str], alice: Client, services: Services, subtests: pytest.Subtests
+) -> None:
+    id = await factories.workflow(alice, "orders")
+    await factories.recorded(services, "alice", id, 3, labels={"env": "prod"})
+    filters = [
+        ("{}", True),
+        (f'{{workflowId: ["{id}"]}}', True),
+        ("{status: [PENDING, RUNNING]}", True),
+        (f'{{workflowId: ["{id}"], status: [PENDING]}}', True),
+        ('{labels: [{key: "env", value: "prod"}]}', False),
+    ]
+
+    for chosen, tallied in filters:
+        for parent in ("%s", f'workflow(id: "{id}") {{ %s }}'):
+            with subtests.test(chosen, parent=parent):
+                statements.clear()
+                field = f"executions(filter: {chosen}) {{ totalCount }}"
+                found = await alice.data(f"{{ {parent % field} }}")
+
+                assert found.get("workflow", found)["executions"]["totalCount"] == 3
+                assert any("execution_tally" in each for each in statements) is tallied
+                assert any("count(*)" in each for each in statements) is not tallied
+
+
 async def test_nothing_falls_between_the_list_and_the_feed(alice: Client, services: Services) -> None:
     workflow_id = await factories.workflow(alice, "orders")
     await factories.recorded(services, "alice", workflow_id, 2)
