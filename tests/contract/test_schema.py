@@ -29,6 +29,7 @@ from graphql import (
 )
 
 from schema import sdl
+from schema.breaking import breaks
 
 HERE = Path(__file__).parent
 COMMITTED = HERE.parent.parent / "schema.graphql"
@@ -130,6 +131,14 @@ def test_nothing_of_the_target_is_missing() -> None:
 
 def test_what_is_here_has_the_type_that_the_target_gives_it() -> None:
     assert differing(OURS, THEIRS) == {}
+
+
+def test_what_the_target_lets_a_client_do_it_can_do_here() -> None:
+    """A required argument that the target does not have is neither missing nor different."""
+    added = sdl().replace("workflow(", "workflow(key: ID!, ")
+
+    assert breaks(TARGET.read_text(), sdl()) == []
+    assert breaks(TARGET.read_text(), added) != []
 
 
 def undescribed(type: GraphQLNamedType) -> Iterator[str]:

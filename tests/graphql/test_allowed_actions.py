@@ -56,6 +56,10 @@ async def make(settings: Settings, alice: Client) -> AsyncIterator[Make]:
         yield made
 
 
+def test_no_action_is_left_out() -> None:
+    assert set(ASKED) == set(ExecutionAction)
+
+
 @pytest.mark.parametrize("status", ExecutionStatus)
 async def test_what_is_allowed_is_accepted_and_nothing_else(make: Make, status: ExecutionStatus) -> None:
     for action, (mutation, given) in ASKED.items():

@@ -93,6 +93,10 @@ async def test_the_next_start_goes_by_it(alice: Client, worker: str, tracker: No
         ({"name": " "}, [("/name", "must not be empty")]),
         ({"taskQueue": "a\nb"}, [("/taskQueue", "must be printable characters on one line")]),
         ({"executionTimeout": 0}, [("/executionTimeout", "must be above 0, not 0")]),
+        (
+            {"inputSchema": {"$ref": "https://example.com/order.json"}},
+            [("/inputSchema/$ref", "must refer within this schema, as in #/$defs/name: nothing is fetched")],
+        ),
         ({"description": "d" * 10_001}, [("/description", "must have 10000 characters at most, not 10001")]),
     ],
     ids=str,
