@@ -130,6 +130,16 @@ class Prepared:
     def shape(self) -> Shape:
         return Shape(_compiler(self._statement.compile(dialect=_DIALECT)))
 
+    @cached_property
+    def constants(self) -> Values:
+        """The values that it has bound itself."""
+        return {name: each.value for name, each in self.shape.compiled.binds.items() if not each.required}
+
+    def ordered(self, values: Values) -> list[Any]:
+        """The values that its text takes; raises KeyError where one is missing."""
+        every = {**self.constants, **values}
+        return [every[name] for name in self.shape.names]
+
 
 class Statements:
     """The shapes of the statements that are written anew for each execution."""
@@ -140,8 +150,7 @@ class Statements:
     def ready(self, statement: ClauseElement | Prepared, values: Values) -> tuple[Shape, list[Any]]:
         """The shape of a statement, and its values in the order of its text."""
         if isinstance(statement, Prepared):
-            shape = statement.shape
-            return shape, [values[name] for name in shape.names]
+            return statement.shape, statement.ordered(values)
         shape, bound = self._found(statement, tuple(values))
         return shape, shape.ordered(values, bound)
 

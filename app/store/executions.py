@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -21,10 +22,10 @@ from sqlalchemy import (
 from sqlalchemy import DateTime as Timestamp
 from sqlmodel import col
 
-from app.auth import Caller
+from app.auth import ADMIN, Caller
 from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
-from app.filters import ExecutionFilter
+from app.filters import EVERY_EXECUTION, ExecutionFilter
 from app.listings import ExecutionListing, ExecutionOrderField, OrderDirection
 from app.paging import Key, Page, Window
 from app.records import ExecutionRecord, Payloads
@@ -32,7 +33,7 @@ from app.statements import Prepared
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
 from app.store.membership import one_of
-from app.tables import LAST_STARTED, RECORDED, Execution
+from app.tables import ALL_TIME, LAST_STARTED, RECORDED, Execution
 
 Columns = tuple[Any, ...]
 
@@ -119,7 +120,19 @@ async def page(
     payloads: bool = False,
 ) -> Page[ExecutionRecord]:
     """A page of the caller's executions, with their payloads where asked."""
-    rows = await connection.execute(_window(_Reader(caller, _columns(payloads=payloads)), listing, window))
+    if listing.chosen == EVERY_EXECUTION and keyset.is_plain(window):
+        statement = _whole_list(
+            listing.field,
+            listing.direction,
+            of_all_owners=caller.is_admin,
+            payloads=payloads,
+            after=window.after is not None,
+            backward=window.backward,
+        )
+        rows = await connection.execute(statement, {"owner": caller.owner, **keyset.values_of(window)})
+    else:
+        reader = _Reader(caller, _columns(payloads=payloads))
+        rows = await connection.execute(_window(reader, listing, window))
     return window.cut(rows.of(_made(payloads=payloads)))
 
 
@@ -207,6 +220,24 @@ class _Reader:
         Told of the owner again, Postgres would expect far fewer, and sort them all for one page.
         """
         return select(*self.columns).where(*narrowing.of_executions(self.caller, chosen))
+
+
+@cache
+def _whole_list(
+    field: ExecutionOrderField,
+    direction: OrderDirection,
+    *,
+    of_all_owners: bool,
+    payloads: bool,
+    after: bool,
+    backward: bool,
+) -> Prepared:
+    """The statement for pages of a list that is not narrowed, of any `owner`: there are some dozens."""
+    scopes = frozenset({ADMIN} if of_all_owners else ())
+    owner: Any = bindparam("owner", type_=String())
+    reader = _Reader(Caller("", owner, scopes, ALL_TIME), _columns(payloads=payloads))
+    listing = ExecutionListing(field=field, direction=direction)
+    return keyset.prepared(partial(_window, reader, listing), after=after, backward=backward)
 
 
 def _window(reader: _Reader, listing: ExecutionListing, window: Window[Key]) -> Rows:

@@ -1,6 +1,6 @@
 """Windows on ordered lists: a cursor is looked up in the index of its order, never counted up to."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -9,7 +9,10 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     FromClause,
+    Integer,
     Select,
+    Uuid,
+    bindparam,
     column,
     func,
     literal,
@@ -19,9 +22,11 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy import DateTime as Timestamp
 from sqlalchemy.types import TypeEngine
 
 from app.paging import Key, Page, Window
+from app.statements import Prepared
 
 R = TypeVar("R")
 # A column of a table is no ColumnElement to the type checker; both are meant.
@@ -94,6 +99,30 @@ class Order:
 
 def _cut(rows: Rows, window: Window[Any]) -> Rows:
     return rows.offset(window.skipped or None).limit(window.size + 1)
+
+
+def is_plain(window: Window[Key]) -> bool:
+    """Whether `prepared` has a statement for the window."""
+    place = window.after
+    return not window.skipped and window.before is None and (place is None or place.value is not None)
+
+
+def values_of(window: Window[Key]) -> Mapping[str, Any]:
+    """What a statement that was `prepared` takes for the window."""
+    size = {"size": window.size}
+    return size if window.after is None else {**size, "value": window.after.value, "id": window.after.id}
+
+
+def prepared(page: Callable[[Window[Key]], Rows], *, after: bool, backward: bool) -> Prepared:
+    """A statement for all windows that differ in their size and in the place behind which they lie.
+
+    It takes `size`, and with `after` the `value` and the `id` of that place.
+    """
+    value: Any = bindparam("value", type_=Timestamp(timezone=True))
+    id: Any = bindparam("id", type_=Uuid())
+    place = Key(value, id) if after else None
+    size: Any = bindparam("size", type_=Integer)
+    return Prepared(page(Window(size, after=place, backward=backward)))
 
 
 def values(of: Collection[Any], type: TypeEngine[Any]) -> FromClause:
