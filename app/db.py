@@ -60,7 +60,6 @@ class Connection:
     ) -> Rows:
         """What a statement returns with some values; with several, of which nothing is returned."""
         if isinstance(values, Sequence):
-            assert isinstance(statement, ClauseElement)
             shape, many = self.statements.ready_for_many(statement, values)
             await self.driver.executemany(shape.text, many)
             return Rows(shape, ())

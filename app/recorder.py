@@ -49,9 +49,10 @@ async def record(db: Database, run: Run, steps: Sequence[Step]) -> None:
         if tracked.execution.temporal_run_id != run.run_id or tracked.execution.status in TERMINAL:
             return
         fresh = _contiguous(steps, tracked.next_history_event)
-        if fresh:
+        if drafts := _drafts(tracked, fresh):
+            await events.append(tx, tracked.execution, drafts, **_progress(fresh))
+        elif fresh:
             await tracking.advance(tx, run.execution_id, **_progress(fresh))
-            await events.append(tx, tracked.execution, _drafts(tracked, fresh))
 
 
 async def lose(db: Database, run: Run) -> None:

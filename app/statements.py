@@ -121,24 +121,32 @@ def _row(*columns: str) -> Any:
 
 
 class Prepared:
-    """A statement that is compiled once for good: each execution brings the values for its names."""
+    """A statement that is made once: each execution brings the values for its names, or for its columns."""
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
+        self._ready: dict[tuple[str, ...], tuple[Shape, Values]] = {}
 
-    @cached_property
-    def shape(self) -> Shape:
-        return Shape(_compiler(self._statement.compile(dialect=_DIALECT)))
+    def ready(self, values: Values) -> tuple[Shape, list[Any]]:
+        """Its shape for values of these names, and the values in their order.
 
-    @cached_property
-    def constants(self) -> Values:
-        """The values that it has bound itself."""
-        return {name: each.value for name, each in self.shape.compiled.binds.items() if not each.required}
+        Raises KeyError for a missing one.
+        """
+        names = tuple(values)
+        found = self._ready.get(names)
+        if found is None:
+            found = self._ready[names] = self._compiled(names)
+        shape, constants = found
+        every = {**constants, **values} if constants else values
+        return shape, [every[name] for name in shape.names]
 
-    def ordered(self, values: Values) -> list[Any]:
-        """The values that its text takes; raises KeyError where one is missing."""
-        every = {**self.constants, **values}
-        return [every[name] for name in self.shape.names]
+    def _compiled(self, names: tuple[str, ...]) -> tuple[Shape, Values]:
+        """Its shape, and the values that it has bound itself."""
+        shape = Shape(_compiler(self._statement.compile(dialect=_DIALECT, column_keys=list(names))))
+        binds = shape.compiled.binds
+        constants = {name: binds[name].value for name in shape.names if not binds[name].required}
+        constants |= {name: each.arg for name, each in shape.defaults if not each.is_callable}
+        return shape, constants
 
 
 class Statements:
@@ -150,14 +158,17 @@ class Statements:
     def ready(self, statement: ClauseElement | Prepared, values: Values) -> tuple[Shape, list[Any]]:
         """The shape of a statement, and its values in the order of its text."""
         if isinstance(statement, Prepared):
-            return statement.shape, statement.ordered(values)
+            return statement.ready(values)
         shape, bound = self._found(statement, tuple(values))
         return shape, shape.ordered(values, bound)
 
     def ready_for_many(
-        self, statement: ClauseElement, rows: Sequence[Values]
+        self, statement: ClauseElement | Prepared, rows: Sequence[Values]
     ) -> tuple[Shape, list[Sequence[Any]]]:
         """The shape of a statement, and its values for each of several executions."""
+        if isinstance(statement, Prepared):
+            ready = [statement.ready(each) for each in rows]
+            return ready[0][0], [values for _, values in ready]
         shape, bound = self._found(statement, tuple(rows[0]))
         return shape, [shape.ordered(each, bound) for each in rows]
 

@@ -55,9 +55,11 @@ async def start_execution(
         inputs.name("/idempotencyKey", idempotency_key),
     )
     async with context.db.read() as connection:
-        workflow = await workflow_store.get(connection, context.caller, parse_id("workflow", workflow_id))
+        workflow, schema = await workflow_store.get_with_schema(
+            connection, context.caller, parse_id("workflow", workflow_id)
+        )
     new = NewExecution(workflow, input, dict(labels or ()), start_delay)
-    await _check(context, new, "/workflowId")
+    await _check(context, new, schema, "/workflowId")
     return await _place(context, new, idempotency_key, _asked(new))
 
 
@@ -72,22 +74,21 @@ async def rerun_execution(
     inputs.check(inputs.json("/input", given.get("input")), inputs.name("/idempotencyKey", idempotency_key))
     async with context.db.read() as connection:
         original = await store.get(connection, context.caller, parse_id("execution", id), payloads=True)
-        workflow = await workflow_store.get(connection, context.caller, original.workflow_id)
+        workflow, schema = await workflow_store.get_with_schema(
+            connection, context.caller, original.workflow_id
+        )
     earlier_input = value(original.payloads and original.payloads.input)
     new = NewExecution(workflow, given.get("input", earlier_input), original.labels, rerun_of=original.id)
-    await _check(context, new, "/id")
+    await _check(context, new, schema, "/id")
     return await _place(context, new, idempotency_key, {"rerun_of": str(original.id), **given})
 
 
-async def _check(context: Context, new: NewExecution, path: str) -> None:
+async def _check(context: Context, new: NewExecution, schema: Any, path: str) -> None:
     """Raise InvalidInput unless its workflow, which is given at `path`, may be started with that input."""
-    workflow, caller = new.workflow, context.caller
-    if workflow.archived_at is not None:
+    if new.workflow.archived_at is not None:
         of = "of an" if new.rerun_of else "an"
         raise InvalidInput([Issue(path, f"is {of} archived workflow, which cannot be started")])
-    async with context.db.read() as connection:
-        schemas = await workflow_store.input_schemas(connection, caller, [workflow.id])
-    issues = await context.services.judge.input_issues("/input", schemas[workflow.id], new.input)
+    issues = await context.services.judge.input_issues("/input", schema, new.input)
     inputs.check(iter(issues))
 
 

@@ -29,6 +29,7 @@ from app.errors import CursorExpired
 from app.filters import EVERY_EVENT, ExecutionEventFilter
 from app.paging import Page, Window
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord
+from app.statements import Prepared
 from app.store import executions, keyset, narrowing, tallies
 from app.store.keyset import Order, Rows
 from app.store.membership import IS_OPEN, one_of
@@ -82,7 +83,7 @@ async def append(
         return []
     last = await _bump(tx, execution, changed, len(drafts))
     rows = _place(execution, drafts, last - len(drafts))
-    await tx.connection.execute(insert(ExecutionEvent), [row._asdict() for row in rows])
+    await tx.connection.execute(_INSERT, [row._asdict() for row in rows])
     deliveries = [Delivery(row, changed) for row in rows]
     tx.deliveries.extend(deliveries)
     return deliveries
@@ -254,14 +255,9 @@ async def _change(
         values.update(draft.changes)
         if draft.status is not None:
             values["status"] = draft.status
-    statement = (
-        update(Execution)
-        .where(col(Execution.id) == execution.id, IS_OPEN)
-        .values(**values, version=col(Execution.version) + len(drafts), updated_at=func.now())
-        .returning(*executions.COLUMNS)
-    )
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else ExecutionRecord(*row)
+    given = {"changed": execution.id, "events": len(drafts), **values}
+    changed = (await tx.connection.execute(_CHANGE, given)).of(ExecutionRecord.of)
+    return changed[0] if changed else None
 
 
 async def _bump(tx: Transaction, before: ExecutionRecord, after: ExecutionRecord, count: int) -> int:
@@ -309,6 +305,14 @@ def _bump_feed() -> ReturningInsert[tuple[int]]:
     return bump.returning(col(Feed.last_position))
 
 
-_BUMP = _bump_feed()
-_BUMPED = _BUMP.cte("bumped")
-_BUMP_AND_MOVE = select(_BUMPED.c.last_position).add_cte(tallies.moved(_BUMPED))
+_BUMPED = _bump_feed().cte("bumped")
+_BUMP = Prepared(_bump_feed())
+_BUMP_AND_MOVE = Prepared(select(_BUMPED.c.last_position).add_cte(tallies.moved(_BUMPED)))
+_INSERT = Prepared(insert(ExecutionEvent))
+# Whatever other columns it is given, it changes with these.
+_CHANGE = Prepared(
+    update(Execution)
+    .where(col(Execution.id) == bindparam("changed"), IS_OPEN)
+    .values(version=col(Execution.version) + bindparam("events"), updated_at=func.now())
+    .returning(*executions.COLUMNS)
+)

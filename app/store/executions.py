@@ -75,6 +75,7 @@ def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
 
 
 _ONE, _ONE_WITH_PAYLOADS = Prepared(_one(*COLUMNS)), Prepared(_one(*COLUMNS, *_PAYLOADS))
+_INSERT = Prepared(insert(Execution).returning(*COLUMNS))
 _LOCKED = Prepared(_one(*COLUMNS).with_for_update())
 
 
@@ -86,8 +87,8 @@ def visible(caller: Caller) -> ColumnElement[bool]:
 
 async def create(tx: Transaction, values: dict[str, Any]) -> ExecutionRecord:
     """Insert an execution at version 0; its first event makes that 1."""
-    result = await tx.connection.execute(insert(Execution).values(version=0, **values).returning(*COLUMNS))
-    return ExecutionRecord(*result.one())
+    (created,) = (await tx.connection.execute(_INSERT, {"version": 0, **values})).of(ExecutionRecord.of)
+    return created
 
 
 async def get(

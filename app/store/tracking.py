@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, Uuid, any_, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Text, Uuid, any_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import col
 
 from app.db import Connection, Transaction
 from app.records import ExecutionRecord
+from app.statements import Prepared
 from app.store.executions import COLUMNS
 from app.store.membership import IS_OPEN
 from app.tables import Execution, ExecutionStatus, Sweep, Tracker, Workflow
@@ -25,6 +26,14 @@ _RUN_COLUMNS: Sequence[Any] = [
     col(Execution.temporal_workflow_id),
     col(Execution.temporal_run_id),
 ]
+
+
+_LOCK = Prepared(
+    select(*COLUMNS, col(Execution.next_history_event), col(Execution.cancel_requested_at))
+    .where(col(Execution.id) == bindparam("id"))
+    .with_for_update()
+)
+_ADVANCE = Prepared(update(Execution).where(col(Execution.id) == bindparam("advanced")))
 
 
 @dataclass(frozen=True)
@@ -86,18 +95,13 @@ class StartRequest:
 
 async def lock(tx: Transaction, execution_id: UUID) -> Tracked:
     """The execution, its row locked until the transaction ends."""
-    query = (
-        select(*COLUMNS, col(Execution.next_history_event), col(Execution.cancel_requested_at))
-        .where(col(Execution.id) == execution_id)
-        .with_for_update()
-    )
-    row = (await tx.connection.execute(query)).one()
+    row = (await tx.connection.execute(_LOCK, {"id": execution_id})).one()
     return Tracked(ExecutionRecord(*row[: len(COLUMNS)]), row.next_history_event, row.cancel_requested_at)
 
 
 async def advance(tx: Transaction, execution_id: UUID, **changes: Any) -> None:
     """Change how far an execution is tracked, which is no event."""
-    await tx.connection.execute(update(Execution).where(col(Execution.id) == execution_id).values(**changes))
+    await tx.connection.execute(_ADVANCE, {"advanced": execution_id, **changes})
 
 
 async def stay_alive(tx: Transaction, tracker_id: UUID, hold: timedelta) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, select, true, update
 from sqlmodel import col
 
 from app.auth import Caller
@@ -13,6 +13,7 @@ from app.errors import Forbidden, NotFound
 from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Key, Page, Window
 from app.records import WorkflowRecord
+from app.statements import Prepared
 from app.store.keyset import Order
 from app.store.membership import one_of
 from app.store.patterns import containing
@@ -33,6 +34,15 @@ _COLUMNS: Sequence[Any] = [
 
 
 _ID = col(Workflow.id)
+
+
+def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
+    return select(*columns).where(bindparam("id") == _ID)
+
+
+_ONE = Prepared(_one(*_COLUMNS))
+_ONE_WITH_SCHEMA = Prepared(_one(*_COLUMNS, col(Workflow.input_schema)))
+_LOCKED = Prepared(_one(*_COLUMNS).with_for_update())
 
 
 def visible(caller: Caller) -> ColumnElement[bool]:
@@ -58,14 +68,26 @@ async def create(tx: Transaction, values: dict[str, Any]) -> WorkflowRecord:
 
 async def get(connection: Connection, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
     """One workflow; raises NotFound, or Forbidden where it is another user's."""
-    result = await connection.execute(select(*_COLUMNS).where(col(Workflow.id) == workflow_id))
-    return _permitted(result.one_or_none(), caller, workflow_id)
+    result = await connection.execute(_ONE, {"id": workflow_id})
+    return _permitted(result.of(WorkflowRecord._make), caller, workflow_id)
+
+
+async def get_with_schema(
+    connection: Connection, caller: Caller, workflow_id: UUID
+) -> tuple[WorkflowRecord, Any]:
+    """One workflow and its input schema; raises NotFound, or Forbidden where it is another user's."""
+    found = [
+        (WorkflowRecord(*columns), schema)
+        for *columns, schema in await connection.execute(_ONE_WITH_SCHEMA, {"id": workflow_id})
+    ]
+    workflow = _permitted([each for each, _ in found], caller, workflow_id)
+    return workflow, found[0][1]
 
 
 async def lock(tx: Transaction, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
     """One workflow, its row locked until the transaction ends; raises NotFound or Forbidden."""
-    query = select(*_COLUMNS).where(col(Workflow.id) == workflow_id).with_for_update()
-    return _permitted((await tx.connection.execute(query)).one_or_none(), caller, workflow_id)
+    found = await tx.connection.execute(_LOCKED, {"id": workflow_id})
+    return _permitted(found.of(WorkflowRecord._make), caller, workflow_id)
 
 
 async def change(tx: Transaction, workflow: WorkflowRecord, changes: Mapping[str, Any]) -> WorkflowRecord:
@@ -103,12 +125,12 @@ async def input_schemas(connection: Connection, caller: Caller, ids: Sequence[UU
     return {row.id: row.input_schema for row in rows}
 
 
-def _permitted(row: Any, caller: Caller, workflow_id: UUID) -> WorkflowRecord:
-    if row is None:
+def _permitted(found: Sequence[WorkflowRecord], caller: Caller, workflow_id: UUID) -> WorkflowRecord:
+    if not found:
         raise NotFound("workflow", workflow_id)
-    if not caller.may_see(row.owner_id):
+    if not caller.may_see(found[0].owner_id):
         raise Forbidden("This workflow belongs to another user; only they or an admin may have it.")
-    return WorkflowRecord(*row)
+    return found[0]
 
 
 def _listed(caller: Caller, listing: WorkflowListing) -> Iterator[ColumnElement[bool]]:

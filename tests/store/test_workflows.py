@@ -29,6 +29,7 @@ Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
 # What each door shows of one workflow of alice's: to her, and to a stranger.
 SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (workflows.get, "record", REFUSAL),
+    "get_with_schema": (workflows.get_with_schema, ("record", SCHEMA), REFUSAL),
     "lock": (lambda c, who, key: workflows.lock(Transaction(c), who, key), "record", REFUSAL),
     "by_ids": (lambda c, who, key: workflows.by_ids(c, who, [key]), {"id": "record"}, {}),
     "page": (lambda c, who, _: workflows.page(c, who, EVERYTHING, Window()), ["record"], []),
@@ -42,6 +43,8 @@ def plain(answer: Any, record: WorkflowRecord) -> Any:
     match answer:
         case Page():
             return ["record" if item == record else item for item in answer.items]
+        case (each, *more) if each == record:
+            return ("record", *more)
         case dict():
             return {"id" if key == record.id else key: plain(value, record) for key, value in answer.items()}
         case _:
