@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from contextlib import aclosing
 from typing import Any, cast
 
 import strawberry
-from graphql import ExecutionResult as CoreResult
-from graphql import GraphQLError, MiddlewareManager
+from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
+from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
@@ -22,7 +21,7 @@ from app.errors import DomainError
 from resolvers.context import Context, context
 from schema import enums as enums
 from schema.documents import Document, Reader
-from schema.errors import HANDLERS, PresentErrors, overdue
+from schema.errors import HANDLERS, Presenter, PresentErrors, described, overdue
 from schema.executor import OperationExecutor, SilentExecutor
 from schema.limits import Limits as Limits
 from schema.limits import too_complex
@@ -58,6 +57,9 @@ class NeedsStream(InvalidOperationTypeError):
         )
 
 
+_NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+
+
 class Schema(strawberry.Schema):
     """Executes what `documents` lets, within the limits.
 
@@ -70,41 +72,80 @@ class Schema(strawberry.Schema):
         self.documents = Documents()
         self._reader = Reader(self._schema, limits)
 
-    async def execute(self, *args: Any, **given: Any) -> ExecutionResult:
-        """The one result of a query or mutation; raises NeedsStream for a subscription."""
-        allowed = given.get("allowed_operation_types") or OperationType
-        given["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
+    async def execute(  # noqa: PLR0917 - as strawberry has it
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any = None,
+        root_value: Any = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """The one result of a query or mutation of a session; raises NeedsStream for a subscription."""
+        session: Session = context_value
+        own = context(session.services, session.authenticated)
+        operation = self.operation(query, variable_values, operation_name, own)
+        operation.allowed_operations = set(allowed_operation_types or OperationType) - {
+            OperationType.SUBSCRIPTION
+        }
         try:
-            return await super().execute(*args, **given)
+            result = await self._result(operation)
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.SUBSCRIPTION:
                 raise NeedsStream(error.operation_type) from None
             raise
+        session.refusal = operation.context.refusal
+        if result.errors:
+            result.errors = Presenter(self.limits.errors, described(operation)).present(result.errors)
+        result.extensions = operation.told_cost(self.limits.cost)
+        return result
 
     async def begin(self, operation: Operation) -> PreExecutionError | ExecutionResult | OperationExecutor:
         """What an operation comes to at once: an error, its one result, or the executor of a subscription."""
-        runner = SchemaExtensionsRunner(operation)
         try:
-            refused = await self._prepare_operation_async(operation, runner)
-        except (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+            refused = await self._prepare_operation_async(operation)
+        except _NO_OPERATION as error:
             refused = PreExecutionError(data=None, errors=[_coerce_error(error)])
         if refused is not None:
             return refused
         if operation.operation_type is OperationType.SUBSCRIPTION:
             return self._executor(operation)
-        async with aclosing(self._stream_non_subscription(operation, runner, MiddlewareManager())) as results:
-            return cast("ExecutionResult", await anext(results))
+        return await self._executed(operation)
 
     def operation(
-        self, asked: Asked, variables: dict[str, Any] | None, name: str | None, context: Context
+        self, asked: str | None, variables: dict[str, Any] | None, name: str | None, context: Context
     ) -> Operation:
         """An operation that has not begun."""
-        return cast(
-            "Operation",
-            self._create_execution_context(
-                asked, set(OperationType), variables, context, operation_name=name
-            ),
-        )
+        kinds = set(OperationType)
+        found = self._create_execution_context(asked, kinds, variables, context, operation_name=name)
+        return cast("Operation", found)
+
+    async def _result(self, operation: Operation) -> ExecutionResult:
+        """What a query or mutation comes to; raises what strawberry's views expect where there is none."""
+        try:
+            return await self._prepare_operation_async(operation) or await self._executed(operation)
+        except _NO_OPERATION:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this operation's
+            return PreExecutionError(data=None, errors=[_coerce_error(error)])
+
+    async def _executed(self, operation: Operation) -> ExecutionResult:
+        """The result of a query or mutation, which is cancelled at its deadline with all it waits for."""
+        executor = self._executor(operation)
+        if isinstance(executor, PreExecutionError):
+            return ExecutionResult(data=None, errors=executor.errors)
+        try:
+            async with asyncio.timeout(self.limits.seconds) as deadline:
+                found: Any = executor.execute_operation()
+                result = await found if executor.is_awaitable(found) else found
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return ExecutionResult(None, [overdue(operation.operation_type, self.limits.seconds)])
+        finally:
+            operation.context.loaders.stop()
+        return ExecutionResult(result.data, result.errors)
 
     def _executor(self, operation: Operation) -> PreExecutionError | OperationExecutor:
         document = operation.graphql_document
@@ -115,6 +156,7 @@ class Schema(strawberry.Schema):
             context_value=operation.context,
             raw_variable_values=operation.variables,
             operation_name=operation.operation_name,
+            is_awaitable=cast("Any", optimized_is_awaitable),
         )
         if isinstance(built, list):
             return PreExecutionError(data=None, errors=built)
@@ -154,46 +196,36 @@ class Schema(strawberry.Schema):
         )
 
     async def _prepare_operation_async(
-        self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner
+        self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner | None = None
     ) -> PreExecutionError | None:
         """Find the document and check it; keep it, and charge for it, if it can be executed.
 
-        Every transport comes through here, and no hook of strawberry's comes before it asks for a document.
+        Every transport comes through here.
         """
+        operation = cast("Operation", context)
         asked = context.query if isinstance(context.query, Asked) else Asked.of({"query": context.query})
         known, user = context.context.services.persisted, context.context.caller.subject
         try:
-            context.query = await self.documents.text(asked, known)
+            operation.query = await self.documents.text(asked, known)
         except (GraphQLError, DomainError) as error:
             return PreExecutionError(data=None, errors=[_coerce_error(error)])
-        context.operation_extensions = dict(asked.extensions)
-        operation = cast("Operation", context)
-        if refused := await self._check(operation, extensions_runner):
-            return refused
+        operation.operation_extensions = dict(asked.extensions)
+        if errors := self._check(operation):
+            return PreExecutionError(data=None, errors=errors)
         await self.documents.keep(asked, known, user)
         return await charge(operation)
 
-    async def _check(
-        self, operation: Operation, extensions_runner: SchemaExtensionsRunner
-    ) -> PreExecutionError | None:
-        """Read, check and count an operation, once for each document; the extensions' hooks run around it.
-
-        An `on_validate` finds `cost` after its yield, and `pre_execution_errors`, to which it may add.
-        """
+    def _check(self, operation: Operation) -> list[GraphQLError] | None:
+        """Read, check and count an operation, once for each document: what keeps it from being executed."""
         if not operation.query:
             raise MissingQueryError
-        async with extensions_runner.parsing():
-            try:
-                document = self._reader.read(operation.query)
-            except GraphQLError as error:
-                operation.pre_execution_errors = [error]
-                return PreExecutionError(data=None, errors=[error])
+        try:
+            document = self._reader.read(operation.query)
+        except GraphQLError as error:
+            return [error]
         operation.graphql_document = document.node
         _check_type(operation)
-        async with extensions_runner.validation():
-            operation.pre_execution_errors = self._problems(operation, document)
-        errors = operation.pre_execution_errors
-        return PreExecutionError(data=None, errors=errors) if errors else None
+        return self._problems(operation, document)
 
     def _problems(self, operation: Operation, document: Document) -> list[GraphQLError] | None:
         if document.problems:
@@ -208,19 +240,10 @@ class Schema(strawberry.Schema):
             return [too_complex("cost", "points of cost", self.limits.cost, operation.cost)]
         return None
 
-    async def _execute_operation(self, execution_context: ExecutionContext, *given: Any, **named: Any) -> Any:
-        """The result of a query or mutation, which is cancelled at its deadline with all it waits for."""
-        try:
-            async with asyncio.timeout(self.limits.seconds) as deadline:
-                return await super()._execute_operation(execution_context, *given, **named)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            error = overdue(execution_context.operation_type, self.limits.seconds)
-            execution_context.result = CoreResult(data=None, errors=[error])
-            return execution_context.result
-        finally:
-            execution_context.context.loaders.stop()
+    async def _execute_operation(self, execution_context: ExecutionContext, *_: Any, **__: Any) -> Any:
+        """The result, for the streams of strawberry."""
+        execution_context.result = await self._executed(cast("Operation", execution_context))
+        return execution_context.result
 
 
 def _check_type(operation: Operation) -> None:

@@ -1,6 +1,7 @@
 """What an HTTP request may be made of, and what its response may be: RFC 9110, GraphQL over HTTP."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 
 from app.errors import ErrorCode
@@ -45,6 +46,7 @@ def check_body(content_type: str, content_encoding: str) -> None:
         )
 
 
+@lru_cache(256)
 def json_type(accept: str) -> str | None:
     """The media type of a JSON response: the newer one for those who prefer it by name; None if refused."""
     qualities = _qualities(accept or "*/*")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -53,6 +53,7 @@ from schema.streams import EventStream, until
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10
+ACCEPTS = 256
 PROTOCOLS = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL, MULTIPART_SUBSCRIPTION_PROTOCOL)
 
 
@@ -135,13 +136,28 @@ class GraphQLView(GraphQL[Session, None]):
     async def _answer(self, request: Request, places: ExitStack) -> Response:
         check_method(request.method)
         caller = await self._verifier.caller(bearer(request.headers.get("authorization", "")))
-        if self._get_stream_transport_from_headers(request.headers) is not None:
-            places.enter_context(self._place(caller.subject))
         session = Session(self._services(request), self._verifier, caller=caller)
-        response = await self.run(request, context=session)
+        if self._get_stream_transport_from_headers(request.headers) is None:
+            response = await self._one(request, session)
+        else:
+            places.enter_context(self._place(caller.subject))
+            response = await self.run(request, context=session)
         if session.refusal is not None:
             response.headers["Retry-After"] = str(session.refusal.retry_after_seconds)
         return response
+
+    async def _one(self, request: Request, session: Session) -> Response:
+        """The response of a request that accepts JSON alone."""
+        media_type, adapter = self._media_type(request), self.request_adapter_class(request)
+        result = await self.execute_operation(
+            request=request,
+            request_adapter=adapter,
+            request_data=await self.parse_http_body(adapter),
+            context=session,
+            root_value=None,
+            sub_response=None,
+        )
+        return self._json(await self.process_result(request, result), media_type)
 
     @contextmanager
     def _place(self, user: str) -> Iterator[None]:
@@ -209,6 +225,15 @@ class GraphQLView(GraphQL[Session, None]):
         multipart.heartbeat_interval = seconds
         return {sse.protocol: sse, multipart.protocol: multipart}
 
+    def _get_stream_transport_from_headers(self, headers: Mapping[str, str]) -> HTTPStreamTransport | None:
+        return self._stream_transport(headers.get("accept", ""))
+
+    @cached_property
+    def _stream_transport(self) -> Callable[[str], HTTPStreamTransport | None]:
+        """What an Accept header asks for; most clients send one of a few."""
+        find = super()._get_stream_transport_from_headers
+        return lru_cache(ACCEPTS)(lambda accept: find({"accept": accept}))
+
     def decode_json(self, data: str | bytes) -> object:
         return decoded(data)
 
@@ -246,7 +271,9 @@ class GraphQLView(GraphQL[Session, None]):
         return chosen or GRAPHQL_JSON
 
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
-        media_type = sub_response.headers["content-type"]
+        return self._json(response_data, sub_response.headers["content-type"])
+
+    def _json(self, response_data: Any, media_type: str) -> Response:
         # That a request could not be executed only the newer media type may say by a status.
         refused = "data" not in response_data and media_type == GRAPHQL_JSON
         status = refusal_status(response_data["errors"]) if refused else 200
