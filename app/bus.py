@@ -189,9 +189,13 @@ class Session:
     async def watch(self) -> None:
         """Raise TimeoutError when a silent server does not answer a PING either."""
         while True:
-            if await self._is_silent():
+            reads = self._reads
+            await asyncio.sleep(self._quiet_seconds)
+            if reads == self._reads:
                 await self._pubsub.ping()
-                if await self._is_silent():
+                await asyncio.sleep(self._quiet_seconds)
+                # The answer may have come before the sleep.
+                if reads == self._reads:
                     raise TimeoutError("no answer to PING")
 
     async def receive(self) -> list[Message]:
@@ -203,11 +207,6 @@ class Session:
             raise ConnectionError("the server hung up")
         self._reads += 1
         return self._replies.take(data)
-
-    async def _is_silent(self) -> bool:
-        reads = self._reads
-        await asyncio.sleep(self._quiet_seconds)
-        return reads == self._reads
 
     async def _settle(self) -> None:
         while self._stale:
