@@ -130,6 +130,7 @@ class HttpConnection(HttpToolsProtocol):
         self.pipeline.clear()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        self._let_go()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -261,9 +262,14 @@ class HttpConnection(HttpToolsProtocol):
         if self._should_upgrade():
             self._forget()
             self.handle_websocket_upgrade()
+            self._let_go()
         else:
             # Whoever offers another protocol can do with this one.
             self._watch()
+
+    def _let_go(self) -> None:
+        # What refers to itself would stay until the collector of garbage comes round.
+        self.parser = cast("Any", None)
 
     def _too_late(self) -> None:
         if self._in_message:
@@ -398,6 +404,10 @@ class SocketConnection(WebSocketsSansIOProtocol):
         self._stalled.stop()
         self._closing.stop()
         super().connection_lost(exc)
+        # What refers to itself would stay until the collector of garbage comes round.
+        self.conn.parser.close()
+        if isinstance(self.queue, Directly):
+            self.queue = NOWHERE
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -511,15 +521,20 @@ class SocketConnection(WebSocketsSansIOProtocol):
 class Directly:
     """Where uvicorn puts what happens on a socket: its listener is told at once."""
 
-    def __init__(self, connection: SocketConnection) -> None:
+    def __init__(self, connection: SocketConnection | None) -> None:
         self._connection = connection
 
     def put_nowait(self, event: ASGIReceiveEvent) -> None:
         """Tell of a message, or of the end."""
+        if self._connection is None:
+            return
         if event["type"] == "websocket.receive":
             self._connection.hear(event.get("text"))
         else:
             self._connection.lose()
+
+
+NOWHERE = cast("asyncio.Queue[ASGIReceiveEvent]", Directly(None))
 
 
 def _disconnect(cycle: RequestResponseCycle | None) -> None:

@@ -1,6 +1,6 @@
 """What the store returns and the resolvers pass on: plain values, read-only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -144,6 +144,20 @@ class Delivery:
     execution: ExecutionRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """How many fields a record has in its JSON, and how some of them are read there."""
+
+    count: int
+    read: tuple[tuple[int, Callable[[Any], Any]], ...]
+
+    @classmethod
+    def of(cls, kind: type[EventRecord | ExecutionRecord], **read: Callable[[Any], Any]) -> Self:
+        """Those of a kind of record."""
+        names = [name for name in kind._fields if name != "payloads"]
+        return cls(len(names), tuple((names.index(name), each) for name, each in read.items()))
+
+
 def encode(delivery: Delivery) -> str:
     """The JSON text of a delivery; `decode` turns it back."""
     # asyncpg has a UUID class of its own.
@@ -155,39 +169,48 @@ def decode(text: str) -> Delivery:
     """The delivery in a text that `encode` made; raises ValueError for any other, an older version's too."""
     try:
         event, execution = orjson.loads(text)
-        return Delivery(_event(_named(EventRecord, event)), _execution(_named(ExecutionRecord, execution)))
+        return Delivery(EventRecord(*_read(_EVENT, event)), ExecutionRecord(*_read(_EXECUTION, execution)))
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise ValueError("not a delivery") from error
 
 
-def _named(kind: type[EventRecord | ExecutionRecord], values: Any) -> dict[str, Any]:
-    names = [name for name in kind._fields if name != "payloads"]
-    return dict(zip(names, values, strict=True))
-
-
-def _event(fields: dict[str, Any]) -> EventRecord:
-    fields["execution_id"] = _id(fields["execution_id"])
-    fields["type"] = EventType(fields["type"])
-    fields["status"] = ExecutionStatus(fields["status"])
-    for name in ("timestamp", "recorded_at"):
-        fields[name] = _moment(fields[name])
-    return EventRecord(**fields)
-
-
-def _execution(fields: dict[str, Any]) -> ExecutionRecord:
-    for name in ("id", "workflow_id"):
-        fields[name] = _id(fields[name])
-    for name in ("created_at", "started_at", "completed_at", "updated_at"):
-        fields[name] = _known_moment(fields[name])
-    fields["status"] = ExecutionStatus(fields["status"])
-    fields["rerun_of"] = None if fields["rerun_of"] is None else UUID(fields["rerun_of"])
-    return ExecutionRecord(**fields)
+def _read(fields: Fields, values: list[Any]) -> list[Any]:
+    """The values of a record's fields, as they are in its JSON."""
+    if len(values) != fields.count:
+        raise ValueError
+    for place, read in fields.read:
+        values[place] = read(values[place])
+    return values
 
 
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
 
+def _optional_id(text: str | None) -> UUID | None:
+    return None if text is None else UUID(text)
+
+
 # An execution has many events, and most of what it is stays the same.
 _id = lru_cache(REMEMBERED)(UUID)
 _known_moment = lru_cache(REMEMBERED)(_moment)
+
+_EVENT = Fields.of(
+    EventRecord,
+    execution_id=_id,
+    type=EventType,
+    status=ExecutionStatus,
+    timestamp=_moment,
+    recorded_at=_moment,
+)
+_EXECUTION = Fields.of(
+    ExecutionRecord,
+    id=_id,
+    workflow_id=_id,
+    status=ExecutionStatus,
+    rerun_of=_optional_id,
+    created_at=_known_moment,
+    started_at=_known_moment,
+    completed_at=_known_moment,
+    updated_at=_known_moment,
+)
