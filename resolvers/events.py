@@ -1,6 +1,6 @@
 """Events: history, feeds and what is watched live."""
 
-from collections.abc import AsyncGenerator, Collection, Hashable, Mapping
+from collections.abc import AsyncGenerator, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -54,6 +54,19 @@ async def history(
 ) -> Page[EventRecord]:
     """A page of an execution's events of some types, oldest first; raises InvalidInput."""
     return await context.loaders.history(window(asked, feed_position), types).load(execution.id)
+
+
+async def histories(
+    context: Context,
+    executions: Sequence[ExecutionRecord],
+    asked: Paging,
+    types: frozenset[EventType] | None,
+) -> list[Page[EventRecord]]:
+    """The same page of the events of each of several executions, in their order; raises InvalidInput."""
+    ids, wanted = [each.id for each in executions], window(asked, feed_position)
+    async with context.db.read() as connection:
+        found = await store.histories(connection, context.caller, ids, wanted, types)
+    return [found[id] for id in ids]
 
 
 async def event_count(

@@ -1,5 +1,6 @@
 """Executions as they are."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from app.listings import ExecutionListing
 from app.paging import Page, Paging, window
 from app.records import ExecutionRecord, WorkflowRecord
 from app.store import executions as store
+from app.store import workflows as workflow_store
 from resolvers import filters
 from resolvers.context import Context, parse_id
 
@@ -58,6 +60,19 @@ async def execution_workflow(context: Context, execution: ExecutionRecord) -> Wo
     if found is None:
         raise NotFound("workflow", execution.workflow_id)
     return found
+
+
+async def execution_workflows(
+    context: Context, executions: Sequence[ExecutionRecord]
+) -> list[WorkflowRecord]:
+    """The workflows that several executions were started from, in their order; raises NotFound."""
+    wanted = [each.workflow_id for each in executions]
+    async with context.db.read() as connection:
+        found = await workflow_store.by_ids(connection, context.caller, wanted)
+    for id in wanted:
+        if id not in found:
+            raise NotFound("workflow", id)
+    return [found[id] for id in wanted]
 
 
 async def execution_input(context: Context, execution: ExecutionRecord) -> Any:

@@ -1,17 +1,24 @@
 """How operations are executed where graphql-core's own way does not do."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, cast
 
-from graphql import ExecutionResult, GraphQLObjectType, get_nullable_type
+from graphql import (
+    ExecutionResult,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLResolveInfo,
+    get_nullable_type,
+)
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, collect_fields
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from schema.info import Info
-from schema.plans import DEFINITION, Call, Plans
+from schema.plans import DEFINITION, Call, Plan, Plans
 from schema.silence import nameless
 
 
@@ -81,6 +88,46 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         if isinstance(rest, dict):
             return {**answer, **rest}
         return _completed(answer, rest)
+
+    def complete_iterable_value(  # noqa: PLR0917 - as graphql-core has it
+        self,
+        item_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        items: Iterable[Any],
+        position_context: Any,
+    ) -> AwaitableOrValue[list[Any]]:
+        """The answers of a list's items: of objects what has batches together, else one after the other."""
+        stock = partial(
+            super().complete_iterable_value,
+            item_type,
+            field_details_list,
+            info,
+            path,
+            items,
+            position_context,
+        )
+        kind = get_nullable_type(item_type)
+        if isinstance(kind, GraphQLObjectType) and isinstance(items, list) and len(items) > 1:
+            plan = self.plans.made(kind, field_details_list)
+            if plan is not None and plan.batches and plan.batches.keys() == plan.rest.keys():
+                return self._together(plan, items, stock)
+        return stock()
+
+    async def _together(
+        self, plan: Plan, items: Sequence[Any], stock: Callable[[], AwaitableOrValue[list[Any]]]
+    ) -> list[Any]:
+        """The answers of objects whose fields are all read by the plan, or by its batches."""
+        try:
+            answers = [plan.read(item, self) for item in items]
+            for key, batch in plan.batches.items():
+                for answer, value in zip(answers, await batch.answers(items, self), strict=True):
+                    answer[key] = value
+        except Exception:  # noqa: BLE001 - whatever is wrong, graphql-core meets it again and says where
+            found: Any = stock()
+            return cast("list[Any]", await found if self.is_awaitable(found) else found)
+        return answers
 
     def event(self, payload: Any) -> AwaitableOrValue[ExecutionResult]:
         """The result for one payload of a subscription."""

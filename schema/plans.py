@@ -6,9 +6,9 @@ to say.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from graphql import (
     FragmentSpreadNode,
@@ -21,28 +21,37 @@ from graphql import (
     GraphQLScalarType,
     InlineFragmentNode,
     SelectionNode,
+    get_argument_values,
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
+from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from schema import recorded
+from schema.info import Info
 
 # Twice as many are kept at most.
 MAX_SELECTIONS = 2_000
 DEFINITION = "strawberry-definition"
 
-# Expressions of a value, each bound to `v` once: what the built-in scalars take as it is.
+# Expressions of a value, each bound to `v` once: what scalars take as it is.
 AS_IT_IS = {
     "String": "{v} if ({v} := {value}).__class__ is str else unusual()",
     "ID": "{v} if ({v} := {value}).__class__ is str else unusual()",
     "Boolean": "{v} if ({v} := {value}).__class__ is bool else unusual()",
     "Int": "{v} if ({v} := {value}).__class__ is int and -2147483648 <= {v} <= 2147483647 else unusual()",
     "Float": "{v} if ({v} := {value}).__class__ is float and isfinite({v}) else unusual()",
+    "JSON": "{v} if ({v} := {value}) is not None else unusual()",
 }
 
 
 Read = Callable[[Any, Executor[Any]], dict[str, Any]]
+Complete = Callable[[Any, Executor[Any]], Any]
+
+# Under this, a field's metadata have its resolver for several objects of its type: of (info, objects,
+# arguments by name), which gives the values in the objects' order.
+TOGETHER: Final = "together"
 
 
 class Unusual(Exception):
@@ -53,11 +62,13 @@ class Unusual(Exception):
 class Plan:
     """An answer's beginning: `read` gives all keys in order, None under those of the `rest`.
 
-    Whatever `read` raises says that it cannot read this object: graphql-core is to begin anew.
+    Whatever `read` raises says that it cannot read this object: graphql-core is to begin anew. Of the `rest`
+    a list's `batches` are resolved for all of its objects together.
     """
 
     read: Read
     rest: GroupedFieldSet
+    batches: Mapping[str, "Batch"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +78,26 @@ class Call:
     definition: GraphQLField
     parent_type: GraphQLObjectType
     details: FieldDetailsList
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A selected field that is resolved for several objects together."""
+
+    call: Call
+    complete: Complete
+
+    async def answers(self, sources: Sequence[Any], executor: Any) -> list[Any]:
+        """The field's part of each object's answer; whatever it raises, graphql-core is to begin anew."""
+        info: Info = executor.info(self.call)
+        values = await _field(self.call).metadata[TOGETHER](info, sources, **self._arguments(info, executor))
+        return [self.complete(value, executor) for value in values]
+
+    def _arguments(self, info: Info, executor: Executor[Any]) -> dict[str, Any]:
+        node, schema = self.call.details[0].node, info.schema
+        given = get_argument_values(self.call.definition, node, executor.variable_values)
+        registry = schema.schema_converter.scalar_registry
+        return convert_arguments(given, _field(self.call).arguments, registry, schema.config, info)
 
 
 @dataclass(slots=True)
@@ -93,7 +124,7 @@ class Plans:
         self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
     ) -> Plan | None:
         """The plan for what is selected of an object; None where there is none so far, or can be none."""
-        key = (id(object_type), *[id(each.node) for each in details])
+        key = _key(object_type, details)
         selection = self._recent.get(key)
         if selection is None:
             selection = self._older.get(key)
@@ -106,10 +137,20 @@ class Plans:
             selection.plan = _planned(executor, object_type, details)
         return selection.plan
 
+    def made(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Plan | None:
+        """The plan that there is by now."""
+        key = _key(object_type, details)
+        selection = self._recent.get(key) or self._older.get(key)
+        return None if selection is None else selection.plan
+
     def _keep(self, key: tuple[int, ...], selection: Selection) -> None:
         if len(self._recent) >= MAX_SELECTIONS:
             self._recent, self._older = {}, self._recent
         self._recent[key] = selection
+
+
+def _key(object_type: GraphQLObjectType, details: FieldDetailsList) -> tuple[int, ...]:
+    return (id(object_type), *[id(each.node) for each in details])
 
 
 def _planned(
@@ -118,13 +159,33 @@ def _planned(
     if DEFINITION not in object_type.extensions or not _depends_on_document_only(executor, details):
         return None
     fields = executor.collect_subfields(object_type, details).grouped_field_set
-    writer, rest = _Writer(executor), GroupedFieldSet()
+    writer, rest, batches = _Writer(executor), GroupedFieldSet(), dict[str, Batch]()
     for key, chosen in fields.items():
         text = writer.field(object_type, chosen)
         if text is None:
             rest[key] = chosen
+            if batch := _batched(executor, object_type, chosen):
+                batches[key] = batch
         writer.items.append(f"{key!r}: {text}")
-    return None if len(rest) == len(fields) else Plan(writer.function(object_type), rest)
+    if len(rest) == len(fields) and not batches:
+        return None
+    return Plan(writer.function(object_type), rest, batches)
+
+
+def _batched(
+    executor: Executor[Any], object_type: GraphQLObjectType, chosen: FieldDetailsList
+) -> Batch | None:
+    """The field's batch; None where it has none, or is given to more than one plan can tell."""
+    call = Call(object_type.fields[chosen[0].node.name.value], object_type, chosen)
+    if TOGETHER not in _field(call).metadata or chosen[0].fragment_variable_values is not None:
+        return None
+    complete = _Writer(executor).completion(call)
+    return None if complete is None else Batch(call, complete)
+
+
+def _field(call: Call) -> StrawberryField:
+    found: StrawberryField = call.definition.extensions[DEFINITION]
+    return found
 
 
 def _unusual() -> NoReturn:
@@ -160,10 +221,18 @@ class _Writer:
         origin = self._name(object_type.extensions[DEFINITION].origin)
         items = ", ".join(self.items)
         text = f"def read(s, e):\n if s.__class__ is not {origin}: unusual()\n return {{{items}}}"
+        read: Read = self._defined(text)
+        return read
+
+    def completion(self, call: Call) -> Complete | None:
+        """The function of `s`, what a field's resolver returned, and `e`; None where that takes more."""
+        value = self._value("s", call.definition.type, call.details)
+        return None if value is None else self._defined(f"def read(s, e):\n return {value}")
+
+    def _defined(self, text: str) -> Any:
         # Of names that the schema and a parsed document have: nothing else gets into the text.
         exec(text, self.names)  # noqa: S102  # nosec B102
-        read: Read = self.names["read"]
-        return read
+        return self.names["read"]
 
     def field(self, object_type: GraphQLObjectType, chosen: FieldDetailsList) -> str | None:
         """The expression of a field's value; None where that takes a resolver."""
@@ -176,7 +245,7 @@ class _Writer:
 
     def _source(self, call: Call) -> str | None:
         """The expression of what a field's resolver returns; None where that is not to be had at once."""
-        field: StrawberryField = call.definition.extensions[DEFINITION]
+        field = _field(call)
         resolver = field.base_resolver
         if place := recorded.place(field):
             return f"s.record.{place}"
@@ -210,6 +279,8 @@ class _Writer:
                 return f"{self._name(_names(kind))}[{value}]"
             case GraphQLScalarType() if kind.name in AS_IT_IS:
                 return f"({AS_IT_IS[kind.name].format(v=self._variable(), value=value)})"
+            case GraphQLScalarType() if kind.name == "DateTime":
+                return f"{self._name(kind.coerce_output_value)}({value})"
             case GraphQLScalarType():
                 return f"coerced({self._name(kind.coerce_output_value)}({value}))"
         return None

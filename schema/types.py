@@ -1,6 +1,6 @@
 """The object types. Each field's body is one call to a resolver."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +31,7 @@ from schema.arguments import (
 from schema.info import Info, selects
 from schema.inputs import execution_listing
 from schema.later import Later
+from schema.plans import TOGETHER
 from schema.recorded import READ, recorded
 from schema.scalars import JSON
 
@@ -247,6 +248,27 @@ class PendingActivity:
         )
 
 
+async def _workflows(info: Info, of: Sequence["Execution"]) -> list[Workflow]:
+    found = await executions.execution_workflows(info.context, [each.record for each in of])
+    return [Workflow.of(record) for record in found]
+
+
+async def _histories(
+    info: Info,
+    of: Sequence["Execution"],
+    *,
+    types: Sequence[EventType] | None = None,
+    **asked: Any,
+) -> list["ExecutionEventConnection"]:
+    chosen = None if types is None else frozenset(types)
+    records = [each.record for each in of]
+    pages = await events.histories(info.context, records, Paging(**asked), chosen)
+    return [
+        ExecutionEventConnection(page=page, source=History(record, chosen))
+        for page, record in zip(pages, records, strict=True)
+    ]
+
+
 @strawberry.type(description="One run of a workflow, from its start to its end, as it is now.")
 class Execution(Node):
     record: strawberry.Private[ExecutionRecord]
@@ -272,7 +294,10 @@ class Execution(Node):
     def labels(self) -> list[Label]:
         return [Label(key=key, value=value) for key, value in sorted(self.record.labels.items())]
 
-    @strawberry.field(description="What it was started from; it needs no scope of its own.")
+    @strawberry.field(
+        description="What it was started from; it needs no scope of its own.",
+        metadata={TOGETHER: _workflows},
+    )
     async def workflow(self, info: Info) -> Workflow:
         return Workflow.of(await executions.execution_workflow(info.context, self.record))
 
@@ -330,7 +355,8 @@ class Execution(Node):
     @strawberry.field(
         description=(
             "Its events, oldest first: the same that the subscriptions deliver, with the same cursors."
-        )
+        ),
+        metadata={TOGETHER: _histories},
     )
     async def history(
         self,

@@ -1,6 +1,6 @@
 """Plans checked against graphql-core's own execution, object by object, wherever the tests use them."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import Path
 
-from schema.plans import Plan, Plans
+from schema.plans import Batch, Plan, Plans
 
 
 class CheckedPlans(Plans):
@@ -23,10 +23,18 @@ class CheckedPlans(Plans):
     def of(
         self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
     ) -> Plan | None:
-        plan = super().of(executor, object_type, details)
+        return self._checked(super().of(executor, object_type, details), object_type, details)
+
+    def made(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Plan | None:
+        return self._checked(super().made(object_type, details), object_type, details)
+
+    def _checked(
+        self, plan: Plan | None, object_type: GraphQLObjectType, details: FieldDetailsList
+    ) -> Plan | None:
         if plan is None:
             return None
-        return Plan(partial(self._read_twice, object_type, details, plan), plan.rest)
+        batches = {key: CheckedBatch(each.call, each.complete) for key, each in plan.batches.items()}
+        return Plan(partial(self._read_twice, object_type, details, plan), plan.rest, batches)
 
     def _read_twice(
         self,
@@ -47,6 +55,20 @@ class CheckedPlans(Plans):
         if not _alike(told, expected):
             raise SystemExit(f"A plan tells {told}, graphql-core {expected}")
         return answer
+
+
+class CheckedBatch(Batch):
+    """Resolves several objects together, and one by one."""
+
+    async def answers(self, sources: Sequence[Any], executor: Any) -> list[Any]:
+        answers = await super().answers(sources, executor)
+        kind, path = self.call.parent_type, Path(None, "twice", self.call.parent_type.name)
+        for source, told in zip(sources, answers, strict=True):
+            alone = GroupedFieldSet({"alone": self.call.details})
+            expected = await executor.execute_fields(kind, source, path, alone, None)
+            if not _alike(told, expected["alone"]):
+                raise SystemExit(f"A batch tells {told}, graphql-core {expected}")
+        return answers
 
 
 def _executed(

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
+    FromClause,
+    Integer,
     Uuid,
     bindparam,
     delete,
@@ -196,15 +200,30 @@ async def histories(
     types: frozenset[EventType] | None,
 ) -> dict[UUID, Page[EventRecord]]:
     """The same page of the events of each of several executions, by feed position, oldest first."""
-    wanted = keyset.values(set(execution_ids), Uuid())
-    query = _BY_POSITION.window_of_each(
-        select(*COLUMNS).where(visible(caller), *narrowing.of_types(types)),
-        wanted,
-        col(ExecutionEvent.execution_id),
-        window,
-    )
-    rows = (await connection.execute(query)).of(EventRecord._make)
-    return keyset.pages(execution_ids, rows, "execution_id", window)
+    ids = list(set(execution_ids))
+    if types is None and window == Window(window.size, backward=window.backward):
+        statement = _first_events(of_all_owners=caller.is_admin, backward=window.backward)
+        given = {"owner": caller.owner, "ids": ids, "size": window.size}
+        found = await connection.execute(statement, given)
+    else:
+        found = await connection.execute(_windows(caller, keyset.values(ids, Uuid()), window, types))
+    return keyset.pages(execution_ids, found.of(EventRecord._make), "execution_id", window)
+
+
+@cache
+def _first_events(*, of_all_owners: bool, backward: bool) -> Prepared:
+    """The statement for `size` events from one end of each of several executions, `ids`."""
+    size: Any = bindparam("size", type_=Integer)
+    ids = keyset.table(bindparam("ids", type_=ARRAY(Uuid())), Uuid())
+    window: Window[int] = Window(size, backward=backward)
+    return Prepared(_windows(keyset.somebody(of_all_owners=of_all_owners), ids, window, None))
+
+
+def _windows(
+    caller: Caller, ids: FromClause, window: Window[int], types: frozenset[EventType] | None
+) -> Rows:
+    events = select(*COLUMNS).where(visible(caller), *narrowing.of_types(types))
+    return _BY_POSITION.window_of_each(events, ids, col(ExecutionEvent.execution_id), window)
 
 
 async def get(connection: Connection, execution: ExecutionRecord, version: int) -> EventRecord | None:

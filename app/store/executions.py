@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy import DateTime as Timestamp
 from sqlmodel import col
 
-from app.auth import ADMIN, Caller
+from app.auth import Caller
 from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
 from app.filters import EVERY_EXECUTION, ExecutionFilter
@@ -33,7 +33,7 @@ from app.statements import Prepared
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
 from app.store.membership import one_of
-from app.tables import ALL_TIME, LAST_STARTED, RECORDED, Execution
+from app.tables import LAST_STARTED, RECORDED, Execution
 
 Columns = tuple[Any, ...]
 
@@ -234,9 +234,7 @@ def _whole_list(
     backward: bool,
 ) -> Prepared:
     """The statement for pages of a list that is not narrowed, of any `owner`: there are some dozens."""
-    scopes = frozenset({ADMIN} if of_all_owners else ())
-    owner: Any = bindparam("owner", type_=String())
-    reader = _Reader(Caller("", owner, scopes, ALL_TIME), _columns(payloads=payloads))
+    reader = _Reader(keyset.somebody(of_all_owners=of_all_owners), _columns(payloads=payloads))
     listing = ExecutionListing(field=field, direction=direction)
     return keyset.prepared(partial(_window, reader, listing), after=after, backward=backward)
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    String,
     Uuid,
     bindparam,
     column,
@@ -25,8 +26,10 @@ from sqlalchemy import (
 from sqlalchemy import DateTime as Timestamp
 from sqlalchemy.types import TypeEngine
 
+from app.auth import ADMIN, Caller
 from app.paging import Key, Page, Window
 from app.statements import Prepared
+from app.tables import ALL_TIME
 
 R = TypeVar("R")
 # A column of a table is no ColumnElement to the type checker; both are meant.
@@ -127,7 +130,18 @@ def prepared(page: Callable[[Window[Key]], Rows], *, after: bool, backward: bool
 
 def values(of: Collection[Any], type: TypeEngine[Any]) -> FromClause:
     """Some values as a table with the one column `value`."""
-    return func.unnest(literal(list(of), ARRAY(type))).table_valued(column("value", type)).render_derived()
+    return table(literal(list(of), ARRAY(type)), type)
+
+
+def table(array: ColumnElement[Any], type: TypeEngine[Any]) -> FromClause:
+    """The values of an array as a table with the one column `value`."""
+    return func.unnest(array).table_valued(column("value", type)).render_derived()
+
+
+def somebody(*, of_all_owners: bool) -> Caller:
+    """Who executes a statement that is made once: its `owner` is bound by name."""
+    owner: Any = bindparam("owner", type_=String())
+    return Caller("", owner, frozenset({ADMIN} if of_all_owners else ()), ALL_TIME)
 
 
 def pages(lists: Sequence[UUID], rows: Iterable[R], owner: str, window: Window[Any]) -> dict[UUID, Page[R]]:

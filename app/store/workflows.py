@@ -1,10 +1,11 @@
 """Workflows in Postgres."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, insert, select, true, update
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, any_, bindparam, func, insert, select, true, update
 from sqlmodel import col
 
 from app.auth import Caller
@@ -14,6 +15,7 @@ from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Key, Page, Window
 from app.records import WorkflowRecord
 from app.statements import Prepared
+from app.store import keyset
 from app.store.keyset import Order
 from app.store.membership import one_of
 from app.store.patterns import containing
@@ -98,8 +100,17 @@ async def change(tx: Transaction, workflow: WorkflowRecord, changes: Mapping[str
 
 async def by_ids(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, WorkflowRecord]:
     """Those of the workflows that exist and that the caller may see."""
-    result = await connection.execute(select(*_COLUMNS).where(visible(caller), one_of(_ID, set(ids))))
+    statement = _these(of_all_owners=caller.is_admin)
+    result = await connection.execute(statement, {"owner": caller.owner, "ids": list(set(ids))})
     return {row.id: row for row in result.of(WorkflowRecord._make)}
+
+
+@cache
+def _these(*, of_all_owners: bool) -> Prepared:
+    """The statement for workflows of these `ids`."""
+    somebody = keyset.somebody(of_all_owners=of_all_owners)
+    among: ColumnElement[bool] = any_(bindparam("ids", type_=ARRAY(Uuid())))
+    return Prepared(select(*_COLUMNS).where(visible(somebody), among == _ID))
 
 
 async def page(
