@@ -277,13 +277,16 @@ class _Writer:
                 return None if plan is None or plan.rest else f"{self._name(plan.read)}({value}, e)"
             case GraphQLEnumType():
                 return f"{self._name(_names(kind))}[{value}]"
-            case GraphQLScalarType() if kind.name in AS_IT_IS:
-                return f"({AS_IT_IS[kind.name].format(v=self._variable(), value=value)})"
-            case GraphQLScalarType() if kind.name == "DateTime":
-                return f"{self._name(kind.coerce_output_value)}({value})"
             case GraphQLScalarType():
-                return f"coerced({self._name(kind.coerce_output_value)}({value}))"
+                return self._scalar(value, kind)
         return None
+
+    def _scalar(self, value: str, kind: GraphQLScalarType) -> str:
+        if kind.name in AS_IT_IS:
+            return f"({AS_IT_IS[kind.name].format(v=self._variable(), value=value)})"
+        coerced = f"{self._name(kind.coerce_output_value)}({value})"
+        # No date becomes null.
+        return coerced if kind.name == "DateTime" else f"coerced({coerced})"
 
     def _variable(self) -> str:
         return self._name(None)
