@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Literal, Self, cast
 
 from broadcaster import Broadcast, BroadcastBackend, Event
@@ -35,7 +36,6 @@ GAP: Final = Gap.GAP
 SETTLED: Final = asyncio.Event()
 SETTLED.set()
 
-READ_BYTES: Final = 65_536
 LINE_END: Final = b"\r\n"
 
 Hear = Callable[[str | Gap], None]
@@ -146,6 +146,48 @@ class Replies:
         return items, place
 
 
+class Ear(asyncio.Protocol):
+    """Hears what comes on a connection that a stream was made of, without a turn of the loop in between."""
+
+    def __init__(
+        self, take: Callable[[bytes], None], reader: asyncio.StreamReader, transport: asyncio.Transport
+    ) -> None:
+        self.hung_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._take = take
+        self._stream = cast("asyncio.StreamReaderProtocol", transport.get_protocol())
+        transport.set_protocol(self)
+        # What has come by now; where that is much, the stream has stopped reading.
+        buffer: bytearray = cast("Any", reader)._buffer  # noqa: SLF001
+        early = bytes(buffer)
+        buffer.clear()
+        transport.resume_reading()
+        if early:
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._take(data)
+        except Exception as error:  # noqa: BLE001 - who listens is told
+            self._end(error)
+
+    def eof_received(self) -> None:
+        self._end(ConnectionError("the server hung up"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or ConnectionError("the server hung up"))
+        self._stream.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._stream.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stream.resume_writing()
+
+    def _end(self, error: Exception) -> None:
+        if not self.hung_up.done():
+            self.hung_up.set_exception(error)
+
+
 class Session:
     """One listening connection: keeps what the server sends equal to what is wanted.
 
@@ -198,15 +240,16 @@ class Session:
                 if reads == self._reads:
                     raise TimeoutError("no answer to PING")
 
-    async def receive(self) -> list[Message]:
-        """Wait for what the server says next; raises ConnectionError when it hangs up."""
+    async def listen(self, hear: Callable[[list[Message]], None]) -> None:
+        """Hand over what the server says as it comes; raises ConnectionError when it hangs up."""
+
+        def take(data: bytes) -> None:
+            self._reads += 1
+            hear(self._replies.take(data))
+
         # redis-py takes a good part of a millisecond's CPU for each message, and takes them one by one.
-        reader: asyncio.StreamReader = cast("Any", self._pubsub.connection)._reader  # noqa: SLF001
-        data = await reader.read(READ_BYTES)
-        if not data:
-            raise ConnectionError("the server hung up")
-        self._reads += 1
-        return self._replies.take(data)
+        connection: Any = self._pubsub.connection
+        await Ear(take, connection._reader, connection._writer.transport).hung_up  # noqa: SLF001
 
     async def _settle(self) -> None:
         while self._stale:
@@ -303,18 +346,18 @@ class RedisBackend(BroadcastBackend):
             try:
                 await self._session.open()
                 await run_until_one_fails(
-                    self._read(self._session), self._session.follow(), self._session.watch()
+                    self._session.listen(partial(self._hear, self._session)),
+                    self._session.follow(),
+                    self._session.watch(),
                 )
             finally:
                 self._session = None
 
-    async def _read(self, session: Session) -> None:
-        while True:
-            messages = await session.receive()
-            self._find()
-            for message in messages:
-                self._handle(session, message)
-            self.when_heard()
+    def _hear(self, session: Session, messages: list[Message]) -> None:
+        self._find()
+        for message in messages:
+            self._handle(session, message)
+        self.when_heard()
 
     def _handle(self, session: Session, message: Message) -> None:
         match message:
