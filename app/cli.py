@@ -189,7 +189,3 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
     uvloop.run(work)
-
-
-if __name__ == "__main__":
-    run()

@@ -156,7 +156,7 @@ async def _parts(environment: dict[str, str]) -> AsyncIterator[list[Part]]:
     try:
         for command in commands:
             # Killed with us, since nothing is left then to wait for a good end; none of them keeps anything.
-            line = servers.tied(sys.executable, "-m", "app.cli", *command, death=signal.SIGKILL)
+            line = servers.tied(sys.executable, "-m", "app.start", *command, death=signal.SIGKILL)
             process = await asyncio.create_subprocess_exec(*line, env=environment, start_new_session=True)
             parts.append(Part(command[0], process))
         yield parts

@@ -98,7 +98,7 @@ class Program:
         with output.open("wb") as out, errors.open("wb") as err:
             process = subprocess.Popen(
                 # Not even tests that are killed themselves leave it behind.
-                servers.tied(sys.executable, "-m", "app.cli", *arguments, death=signal.SIGKILL),
+                servers.tied(sys.executable, "-m", "app.start", *arguments, death=signal.SIGKILL),
                 cwd=ROOT,
                 env=_inherited() | self.environment | environment,
                 stdin=subprocess.DEVNULL,

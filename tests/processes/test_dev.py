@@ -151,7 +151,7 @@ async def test_given_servers_it_starts_none(
     async with developing(program, data) as stack:
         for key in ("database_url", "redis_url", "temporal_address"):
             assert stack.facts[key] == environment[key.upper()]
-        assert [line for line in stack.processes.values() if "app.cli" not in line] == []
+        assert [line for line in stack.processes.values() if "app.start" not in line] == []
         assert server_pids(data) == set()
         assert await workflow_ids(stack)
 
