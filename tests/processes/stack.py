@@ -43,7 +43,7 @@ class Stack:
 
     def part(self, name: str) -> int:
         """The pid of one of its commands, such as `track`."""
-        [pid] = [pid for pid, line in self.processes.items() if re.search(rf"app\.cli {name}\b", line)]
+        [pid] = [pid for pid, line in self.processes.items() if re.search(rf"app\.start {name}\b", line)]
         return pid
 
     async def check_gone(self) -> None:
