@@ -169,8 +169,11 @@ async def worker(temporal_address: str) -> AsyncIterator[str]:
     """A worker for the examples and the samples; its task queue."""
     queue = f"tests-{secrets.token_hex(4)}"
     client = await temporal.connect(temporal_address, "default", lazy=False)
-    task = asyncio.create_task(app.worker.run(client, ["examples", "tests.samples"], queue))
-    yield queue
+    with pytest.MonkeyPatch.context() as patch:
+        # What a busy machine keeps waiting for two seconds is no deadlock.
+        patch.setenv("TEMPORAL_DEBUG", "1")
+        task = asyncio.create_task(app.worker.run(client, ["examples", "tests.samples"], queue))
+        yield queue
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
