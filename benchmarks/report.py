@@ -114,6 +114,7 @@ def write(
             text_of_claims(
                 [*claims.of_reads(reads), *claims.of_delivery(delivery), *claims.of_starts(starts)]
             ),
+            "Where the last column says no, [How far it goes](scaling.md#what-is-not-reached) says why.",
             text_of_reads(reads),
             text_of_delivery(delivery),
             text_of_starts(starts),
