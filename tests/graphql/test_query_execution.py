@@ -145,7 +145,7 @@ async def test_a_worker_that_has_gone_is_what_the_answer_names(
 
 
 async def test_one_whose_code_fails_at_its_step_says_so(settings: Settings, worker: str) -> None:
-    hasty = settings.model_copy(update={"temporal_timeout_seconds": 0.5})
+    hasty = settings.model_copy(update={"temporal_timeout_seconds": 1.0})
     async with serving(hasty) as api, api.client("alice") as alice:
         id = (await factories.start(alice, await factories.workflow(alice, worker, "FailingWorkflow")))["id"]
 
@@ -159,14 +159,14 @@ async def test_one_whose_code_fails_at_its_step_says_so(settings: Settings, work
 
 
 async def test_an_answer_that_takes_too_long_is_not_waited_for(settings: Settings, worker: str) -> None:
-    hasty = settings.model_copy(update={"temporal_timeout_seconds": 0.5})
+    hasty = settings.model_copy(update={"temporal_timeout_seconds": 1.0})
     async with serving(hasty) as api, api.client("alice") as alice:
         id = await answering(alice, worker)
         assert await eventually(lambda: query(alice, id, "add", 1, 2)) == {"sum": 3}
 
         assert await refusal(alice, id, "slow") == (
             "UNAVAILABLE",
-            f"No worker answered within 0.5 s: is one running on task queue {worker!r}?",
+            f"No worker answered within 1 s: is one running on task queue {worker!r}?",
         )
         await asked(alice, TERMINATE, id)
 
