@@ -116,13 +116,23 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
         """A connection for reading, each statement by itself; raises Unavailable when Postgres is."""
-        async with self._connected() as connection:
-            yield connection
+        driver = None
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                driver = await self._acquired()
+            yield Connection(driver, self._statements)
+        except _FAILURES as error:
+            if _is_outage(error):
+                raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
+            raise
+        finally:
+            if driver is not None:
+                await self._pool.release(driver)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """One transaction: committed on leaving and then announced, or undone; raises Unavailable."""
-        async with self._connected() as connection, connection.driver.transaction():
+        async with self.read() as connection, connection.driver.transaction():
             transaction = Transaction(connection)
             yield transaction
         if transaction.deliveries:
@@ -140,21 +150,6 @@ class Database:
                 await (await self._pool).close()
         except TimeoutError:
             self._pool.terminate()
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Connection]:
-        driver = None
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                driver = await self._acquired()
-            yield Connection(driver, self._statements)
-        except _FAILURES as error:
-            if _is_outage(error):
-                raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
-            raise
-        finally:
-            if driver is not None:
-                await self._pool.release(driver)
 
     async def _acquired(self) -> Any:
         pool: Any = await self._pool

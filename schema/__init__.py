@@ -63,7 +63,7 @@ _NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperatio
 class Schema(strawberry.Schema):
     """Executes what `documents` lets, within the limits.
 
-    The logging of errors is left to PresentErrors: users' mistakes are no errors of the server.
+    The logging of errors is left to Presenter: users' mistakes are no errors of the server.
     """
 
     def __init__(self, limits: Limits, **given: Any) -> None:

@@ -15,7 +15,7 @@ from app.db import Connection, Transaction
 from app.records import ExecutionRecord
 from app.statements import Prepared
 from app.store.executions import COLUMNS
-from app.store.membership import IS_OPEN
+from app.store.membership import IS_OPEN, one_of
 from app.tables import Execution, ExecutionStatus, Sweep, Tracker, Workflow
 
 FORGOTTEN_AFTER = timedelta(hours=1)
@@ -168,7 +168,7 @@ async def claim(
 
 async def release(tx: Transaction, tracker_id: UUID, execution_ids: Sequence[UUID]) -> None:
     """Let go of executions: any tracker may follow them."""
-    mine = (col(Execution.tracker_id) == tracker_id) & col(Execution.id).in_(_array(execution_ids))
+    mine = (col(Execution.tracker_id) == tracker_id) & one_of(col(Execution.id), execution_ids)
     await tx.connection.execute(update(Execution).where(mine).values(tracker_id=None))
 
 
@@ -201,8 +201,8 @@ async def open_runs_of(connection: Connection, temporal_workflow_ids: Sequence[s
     """Those of the workflow ids that are open here, each with its run."""
     if not temporal_workflow_ids:
         return []
-    wanted = any_(literal(list(temporal_workflow_ids), ARRAY(Text())))
-    query = select(*_RUN_COLUMNS).where(_open_run(), col(Execution.temporal_workflow_id) == wanted)
+    wanted = one_of(col(Execution.temporal_workflow_id), temporal_workflow_ids)
+    query = select(*_RUN_COLUMNS).where(_open_run(), wanted)
     return [Run(*row) for row in await connection.execute(query)]
 
 
