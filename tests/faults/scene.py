@@ -167,6 +167,10 @@ class Scene:
             return not {"PENDING", "RUNNING"} & set(states)
 
         await eventually(ended, SETTLE_SECONDS)
+        await self.delivered()
+
+    async def delivered(self) -> None:
+        """Wait until all subscribers have what the log has now."""
         entries = await oracle.log(self.stack.database, self.owner)
         last = {entry.event.execution_id: entry.event.position for entry in entries}
         await eventually(lambda: self._behind(last, len(entries)) == [], 60)
