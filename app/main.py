@@ -11,9 +11,10 @@ import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import Scope
 
 from app import browsers, doorbells, playground
 from app.auth import Keys, SharedSecret, Verifier
@@ -271,15 +272,15 @@ def _schema(settings: Settings) -> Schema:
     return schema
 
 
-def _services(connection: HTTPConnection) -> Services:
-    found = connection.scope["state"]["services"]
+def _services(scope: Scope) -> Services:
+    found = scope["state"]["services"]
     assert isinstance(found, Services)
     return found
 
 
 async def _health(request: Request) -> Response:
     """200 while Postgres answers, else 503: whether to send this replica traffic."""
-    parts = _services(request)
+    parts = _services(request.scope)
     try:
         await parts.db.ping()
         database = True
@@ -290,7 +291,7 @@ async def _health(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    return Response(_services(request).metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+    return Response(_services(request.scope).metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def _refused(request: Request, error: Exception) -> Response:

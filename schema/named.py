@@ -15,12 +15,13 @@ from app.settings import InvalidSettings
 
 APOLLO_FORMAT = "apollo-persisted-query-manifest"
 
+_NOTHING = type(None)
 _SHAPE: tuple[tuple[str, tuple[type, ...], str], ...] = (
-    ("query", (str,), "a string"),
-    ("documentId", (str,), "a string or null"),
-    ("operationName", (str,), "a string or null"),
-    ("variables", (dict,), "an object or null"),
-    ("extensions", (dict,), "an object or null"),
+    ("query", (str, _NOTHING), "a string"),
+    ("documentId", (str, _NOTHING), "a string or null"),
+    ("operationName", (str, _NOTHING), "a string or null"),
+    ("variables", (dict, _NOTHING), "an object or null"),
+    ("extensions", (dict, _NOTHING), "an object or null"),
 )
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PREFIX = "sha256:"
@@ -31,7 +32,7 @@ def misshapen(request: object) -> str | None:
     if not isinstance(request, dict):
         return "A request must be a JSON object with a `query`."
     for key, kinds, what in _SHAPE:
-        if not isinstance(request.get(key), (*kinds, type(None))):
+        if not isinstance(request.get(key), kinds):
             return f"`{key}` must be {what}."
     return None
 
@@ -89,6 +90,8 @@ class Documents:
 
         Raises GraphQLError for a name of another text, a DomainError for a document that cannot be had.
         """
+        if asked and not asked.names_document and not self.only:
+            return str(asked)
         if (trusted := self._named(asked)) is not None:
             _agree(not asked or asked == trusted)
             return trusted
@@ -103,7 +106,7 @@ class Documents:
 
     async def keep(self, asked: Asked, kept: PersistedQueries | None, user: str) -> None:
         """Keep a valid document that came with its hash for those who will name it."""
-        if kept is None or not asked or self._named(asked) is not None:
+        if kept is None or not asked or not asked.names_document or self._named(asked) is not None:
             return
         if hash := asked.hash():
             await kept.keep(hash, asked, user)

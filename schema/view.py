@@ -1,30 +1,24 @@
 """GraphQL over HTTP: queries, mutations, and subscriptions over SSE and multipart."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from http import HTTPStatus
+from json import JSONDecodeError
 from typing import Any
 
 import orjson
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.asgi import GraphQL
-from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
-from strawberry.http.base import BaseRequestProtocol
-from strawberry.http.streaming import HTTPStreamTransport, MultipartSubscriptionTransport
-from strawberry.schema.exceptions import InvalidOperationTypeError
-from strawberry.subscriptions import (
-    GRAPHQL_SSE_PROTOCOL,
-    GRAPHQL_TRANSPORT_WS_PROTOCOL,
-    MULTIPART_SUBSCRIPTION_PROTOCOL,
-)
-from strawberry.types import ExecutionResult, SubscriptionExecutionResult
+from strawberry.exceptions import MissingQueryError
+from strawberry.http.streaming import HTTPStreamTransport
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
@@ -33,28 +27,23 @@ from app.auth import Verifier, bearer
 from app.errors import ErrorCode, Unauthenticated, Unavailable
 from app.refusals import GRAPHQL_JSON, refusal
 from resolvers.context import Services
-from schema import Schema
+from schema import NeedsStream, Schema
 from schema.named import Asked, misshapen
-from schema.negotiation import (
-    METHODS,
-    Refused,
-    check_body,
-    check_method,
-    json_type,
-    not_acceptable,
-)
+from schema.negotiation import METHODS, Refused, check_body, check_method, json_type, not_acceptable
 from schema.occupancy import Full, Places, Sockets
 from schema.requests import decoded, too_deep
 from schema.session import Session
 from schema.shared import Groups
 from schema.socket import Bounds, Endpoint, Handover, Socket
-from schema.streams import EventStream, until
+from schema.streams import Stream, told, transports, until
+from schema.wire import Answer, Request
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10
 ACCEPTS = 256
-PROTOCOLS = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL, MULTIPART_SUBSCRIPTION_PROTOCOL)
+TYPES = {"GET": {OperationType.QUERY, OperationType.SUBSCRIPTION}, "POST": set(OperationType)}
+UNEXECUTABLE = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
 @dataclass(frozen=True)
@@ -74,23 +63,39 @@ class Options:
     origins: tuple[str, ...]
 
 
-class GraphQLView(GraphQL[Session, None]):
+class Handshakes(GraphQL[Session, None]):
+    """Opens WebSockets: to pages of the origins, and to whoever is no page."""
+
+    def __init__(
+        self, endpoint: Endpoint, origins: tuple[str, ...], session: Callable[[HTTPConnection], Session]
+    ) -> None:
+        super().__init__(
+            endpoint.schema,
+            graphql_ide=None,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            allowed_origins=origins,
+        )
+        self.graphql_transport_ws_handler_class = partial(  # type: ignore[assignment]  # strawberry only calls it
+            Handover, endpoint
+        )
+        self._session = session
+
+    async def get_context(self, request: HTTPConnection, response: Any) -> Session:
+        """The session of a socket, which authenticates in connection_init."""
+        return self._session(request)
+
+
+class GraphQLView:
     """The endpoint for HTTP and WebSocket; `page` is what a browser's GET gets, None for nothing."""
 
     def __init__(
         self,
         schema: Schema,
-        services: Callable[[HTTPConnection], Services],
+        services: Callable[[Scope], Services],
         verifier: Verifier,
         page: Callable[[], Response] | None,
         options: Options,
     ) -> None:
-        super().__init__(
-            schema,
-            graphql_ide=None,
-            subscription_protocols=PROTOCOLS,
-            allowed_origins=options.origins,
-        )
         sockets = Sockets[Socket](
             options.max_sockets, options.max_sockets_per_user, options.max_uninitialised_sockets
         )
@@ -100,227 +105,157 @@ class GraphQLView(GraphQL[Session, None]):
             options.socket_lifetime_seconds,
             options.max_operations_per_socket,
         )
-        self.graphql_transport_ws_handler_class = partial(  # type: ignore[assignment]  # strawberry only calls it
-            Handover, Endpoint(schema, bounds, sockets, Groups())
+        self._handshakes = Handshakes(
+            Endpoint(schema, bounds, sockets, Groups()), options.origins, self._session_of_socket
         )
+        self._schema = schema
         self._options = options
-        self._streams = Places(options.max_streams_per_user)
-        self._max_json_depth = schema.limits.json_depth
+        self._places = Places(options.max_streams_per_user)
+        self._transports = transports(options.stream_heartbeat_seconds)
         self._verifier = verifier
         self._services = services
         self._page = page
+        # Most clients send one of a few.
+        self._accepted = lru_cache(ACCEPTS)(self._negotiated)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            with ExitStack() as places:
-                request = Request(scope, bounded(receive, self._options.max_body_bytes))
-                response = await self._respond(request, places)
-                await response(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        if scope["type"] == "websocket":
+            await self._handshakes(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._response(request)
+        except (Unauthenticated, Unavailable, Refused) as error:
+            response = _refusal(error)
+        except UNEXECUTABLE as error:
+            response = _refusal(_unexecutable(error, request.method))
+        await response(scope, receive, send)
 
-    async def get_context(self, request: HTTPConnection, response: Any) -> Session:
-        """The session of a WebSocket, which authenticates in connection_init."""
-        return Session(self._services(request), self._verifier, request.query_params.get("token"))
+    def _session_of_socket(self, socket: HTTPConnection) -> Session:
+        return Session(self._services(socket.scope), self._verifier, socket.query_params.get("token"))
 
-    async def _respond(self, request: Request, places: ExitStack) -> Response:
-        if self._page is not None and wants_page(request):
+    async def _response(self, request: Request) -> ASGIApp:
+        """What a request is answered; raises what is answered by a refusal."""
+        accept = request.header(b"accept")
+        if self._page is not None and wants_page(request, accept):
             return self._page()
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": METHODS})
-        try:
-            return await self._answer(request, places)
-        except (Unauthenticated, Unavailable, Refused, HTTPException, ClientDisconnect) as error:
-            return _refusal(error)
-
-    async def _answer(self, request: Request, places: ExitStack) -> Response:
         check_method(request.method)
-        caller = await self._verifier.caller(bearer(request.headers.get("authorization", "")))
-        session = Session(self._services(request), self._verifier, caller=caller)
-        if self._get_stream_transport_from_headers(request.headers) is None:
-            response = await self._one(request, session)
+        caller = await self._verifier.caller(bearer(request.header(b"authorization")))
+        session = Session(self._services(request.scope), self._verifier, caller=caller)
+        media_type, transport = self._accepted(accept)
+        if transport is not None:
+            return await self._streamed(request, session, media_type, transport)
+        if media_type is None:
+            raise not_acceptable()
+        return await self._answer(request, await self._data(request), session, media_type)
+
+    def _negotiated(self, accept: str) -> tuple[str | None, HTTPStreamTransport | None]:
+        """The media type of JSON, and the stream, that an Accept header asks for."""
+        transport = next((each for each in self._transports if each.accepts(accept)), None)
+        return json_type(accept), transport
+
+    async def _data(self, request: Request) -> dict[str, Any]:
+        """What a request asks for; raises Refused for what is no request of GraphQL."""
+        if request.method == "GET":
+            data: Any = request.parameters()
+            data |= {name: _parsed(data[name]) for name in ("variables", "extensions") if data.get(name)}
         else:
-            places.enter_context(self._place(caller.subject))
-            response = await self.run(request, context=session)
-        if session.refusal is not None:
-            response.headers["Retry-After"] = str(session.refusal.retry_after_seconds)
-        return response
+            check_body(request.header(b"content-type"), request.header(b"content-encoding"))
+            data = _parsed(await request.body(self._options.max_body_bytes))
+        if problem := misshapen(data) or too_deep(data, self._schema.limits.json_depth):
+            raise Refused(HTTPStatus.BAD_REQUEST, problem)
+        found: dict[str, Any] = data
+        return found
 
-    async def _one(self, request: Request, session: Session) -> Response:
-        """The response of a request that accepts JSON alone."""
-        media_type, adapter = self._media_type(request), self.request_adapter_class(request)
-        result = await self.execute_operation(
-            request=request,
-            request_adapter=adapter,
-            request_data=await self.parse_http_body(adapter),
-            context=session,
-            root_value=None,
-            sub_response=None,
+    async def _answer(
+        self, request: Request, data: dict[str, Any], session: Session, media_type: str
+    ) -> Answer:
+        """The response with the one result of an operation."""
+        result = await self._schema.execute(
+            Asked.of(data),
+            data.get("variables"),
+            session,
+            operation_name=data.get("operationName"),
+            allowed_operation_types=TYPES[request.method],
         )
-        return self._json(await self.process_result(request, result), media_type)
+        answer = Answer(orjson.dumps(told(result)), media_type, _status(result, media_type))
+        if session.refusal is not None:
+            answer.retry_after(session.refusal.retry_after_seconds)
+        return answer
 
-    @contextmanager
-    def _place(self, user: str) -> Iterator[None]:
-        """One of the user's places for streams; raises Refused (429) where there is none."""
+    async def _streamed(
+        self, request: Request, session: Session, media_type: str | None, transport: HTTPStreamTransport
+    ) -> ASGIApp:
+        """A stream; where JSON is accepted as well as events, one result is no stream."""
+        caller = session.authenticated
+        with ExitStack() as places:
+            self._take_place(caller.subject, places)
+            data = await self._data(request)
+            if media_type is not None and transport.protocol == "sse":
+                with suppress(NeedsStream):
+                    return await self._answer(request, data, session, media_type)
+            results = await self._schema.stream(
+                Asked.of(data),
+                data.get("variables"),
+                session,
+                operation_name=data.get("operationName"),
+                allowed_operation_types=transport.allowed_operation_types(TYPES[request.method]),
+            )
+            return Stream(until(results, caller.expires_at), transport, places.pop_all())
+
+    def _take_place(self, user: str, places: ExitStack) -> None:
+        """Take one of the user's places for streams; raises Refused (429) where there is none."""
         try:
-            self._streams.take(user)
+            self._places.take(user)
         except Full:
             message = f"You have {self._options.max_streams_per_user} streams open: close one."
             retry = {"Retry-After": str(RETRY_SECONDS)}
             raise Refused(HTTPStatus.TOO_MANY_REQUESTS, message, retry, ErrorCode.RATE_LIMITED) from None
-        try:
-            yield
-        finally:
-            self._streams.leave(user)
-
-    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
-        """The one operation of a request; raises HTTPException for anything else."""
-        transport = self._get_stream_transport_from_headers(request.headers)
-        if request.method == "GET":
-            data = self.parse_query_params(request.query_params)
-        else:
-            check_body(request.content_type or "", request.headers.get("content-encoding", ""))
-            check_length(request.headers.get("content-length", ""), self._options.max_body_bytes)
-            data = self.parse_json(await request.get_body())
-        if problem := misshapen(data) or too_deep(data, self._max_json_depth):
-            raise HTTPException(400, problem)
-        return GraphQLRequestData(
-            query=Asked.of(data),
-            variables=data.get("variables"),
-            operation_name=data.get("operationName"),
-            extensions=data.get("extensions"),
-            protocol=transport.protocol if transport else "http",
-        )
-
-    def should_render_graphql_ide(self, request: BaseRequestProtocol) -> bool:
-        """Never: what is left of them here is no page's."""
-        return False
-
-    async def execute_operation(self, *_: Any, **given: Any) -> Any:
-        """One result, or a stream that ends with the token; a mutation by GET raises Refused (405)."""
-        try:
-            result = await self._execute(**given)
-        except HTTPException as error:
-            if _refused_type(error) is OperationType.MUTATION and given["request"].method == "GET":
-                raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, error.reason, {"Allow": "POST"}) from error
-            raise
-        if isinstance(result, SubscriptionExecutionResult):
-            return until(result, given["context"].authenticated.expires_at)
-        return result
-
-    async def _execute(self, **given: Any) -> Any:
-        """Where JSON and SSE are both accepted, only a subscription makes a stream."""
-        if given["request_data"].protocol == "sse" and json_type(given["request"].headers["accept"]):
-            try:
-                return await self.execute_single(**given)
-            except HTTPException as error:
-                if _refused_type(error) is not OperationType.SUBSCRIPTION:
-                    raise
-        return await super().execute_operation(**given)
-
-    @cached_property
-    def _stream_transport_map(self) -> dict[str, HTTPStreamTransport]:
-        seconds = self._options.stream_heartbeat_seconds
-        sse, multipart = EventStream(seconds), MultipartSubscriptionTransport()
-        multipart.heartbeat_interval = seconds
-        return {sse.protocol: sse, multipart.protocol: multipart}
-
-    def _get_stream_transport_from_headers(self, headers: Mapping[str, str]) -> HTTPStreamTransport | None:
-        return self._stream_transport(headers.get("accept", ""))
-
-    @cached_property
-    def _stream_transport(self) -> Callable[[str], HTTPStreamTransport | None]:
-        """What an Accept header asks for; most clients send one of a few."""
-        find = super()._get_stream_transport_from_headers
-        return lru_cache(ACCEPTS)(lambda accept: find({"accept": accept}))
-
-    def decode_json(self, data: str | bytes) -> object:
-        return decoded(data)
-
-    def encode_json(self, data: object) -> bytes:
-        return orjson.dumps(data)
-
-    async def get_sub_response(self, request: Request | WebSocket) -> Response:
-        sub_response = await super().get_sub_response(request)
-        sub_response.headers["content-type"] = self._media_type(request)
-        return sub_response
-
-    async def create_streaming_response(
-        self,
-        request: Request | WebSocket,
-        stream: Callable[[], AsyncIterator[str]],
-        sub_response: Response,
-        headers: Mapping[str, str],
-    ) -> Response:
-        # A stream has a media type of its own, and a response must not have two.
-        del sub_response.headers["content-type"]
-        return await super().create_streaming_response(request, stream, sub_response, headers)
-
-    async def process_result(self, request: Any, result: ExecutionResult) -> GraphQLHTTPResponse:
-        """The response; `data` is absent, not null, where nothing was executed."""
-        response = await super().process_result(request, result)
-        if isinstance(result, PreExecutionError):
-            del response["data"]
-        return response
-
-    def _media_type(self, request: HTTPConnection) -> str:
-        """That of JSON responses; raises Refused (406) where neither they nor a stream are accepted."""
-        chosen = json_type(request.headers.get("accept", ""))
-        if chosen is None and self._get_stream_transport_from_headers(request.headers) is None:
-            raise not_acceptable()
-        return chosen or GRAPHQL_JSON
-
-    def create_response(self, response_data: Any, sub_response: Response) -> Response:
-        return self._json(response_data, sub_response.headers["content-type"])
-
-    def _json(self, response_data: Any, media_type: str) -> Response:
-        # That a request could not be executed only the newer media type may say by a status.
-        refused = "data" not in response_data and media_type == GRAPHQL_JSON
-        status = refusal_status(response_data["errors"]) if refused else 200
-        return Response(self.encode_json(response_data), status, media_type=media_type)
+        places.callback(self._places.leave, user)
 
 
-def bounded(receive: Receive, max_bytes: int) -> Receive:
-    """A body as it comes, whatever length it claims; raises HTTPException (413) above the limit."""
-    left = max_bytes
-
-    async def receive_bounded() -> Message:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise _too_large(max_bytes)
-        return message
-
-    return receive_bounded
-
-
-def wants_page(request: Request) -> bool:
+def wants_page(request: Request, accept: str) -> bool:
     """Whether this is a browser's GET for a page, not an operation."""
     return (
         request.method in ("GET", "HEAD")
-        and "text/html" in request.headers.get("accept", "")
-        and not {"query", "documentId", "extensions"} & request.query_params.keys()
+        and "text/html" in accept
+        and not {"query", "documentId", "extensions"} & request.parameters().keys()
     )
 
 
-def _refused_type(error: HTTPException) -> OperationType | None:
-    """The type of the operation that strawberry refused, if that is why."""
-    cause = error.__cause__
-    return cause.operation_type if isinstance(cause, InvalidOperationTypeError) else None
+def _parsed(text: str | bytearray) -> Any:
+    try:
+        return decoded(text)
+    except JSONDecodeError as error:
+        raise Refused(HTTPStatus.BAD_REQUEST, "Unable to parse request body as JSON") from error
 
 
-def check_length(content_length: str, max_bytes: int) -> None:
-    """Raise HTTPException (413) for a body that says itself that it is too large."""
-    if content_length.isdigit() and int(content_length) > max_bytes:
-        raise _too_large(max_bytes)
+def _status(result: ExecutionResult, media_type: str) -> HTTPStatus:
+    """That a request could not be executed only the newer media type may say by a status."""
+    if media_type != GRAPHQL_JSON or not isinstance(result, PreExecutionError):
+        return HTTPStatus.OK
+    codes = [(error.extensions or {}).get("code") for error in result.errors or ()]
+    return HTTPStatus.TOO_MANY_REQUESTS if ErrorCode.RATE_LIMITED in codes else HTTPStatus.BAD_REQUEST
 
 
-def _too_large(max_bytes: int) -> HTTPException:
-    return HTTPException(413, f"A request may have {max_bytes:,} bytes at most.")
+def _unexecutable(error: Exception, method: str) -> Refused:
+    """Why a request's document comes to no operation here."""
+    match error:
+        case InvalidOperationTypeError(operation_type=OperationType.MUTATION):
+            return Refused(
+                HTTPStatus.METHOD_NOT_ALLOWED, error.as_http_error_reason(method), {"Allow": "POST"}
+            )
+        case InvalidOperationTypeError():
+            return Refused(HTTPStatus.BAD_REQUEST, error.as_http_error_reason(method))
+        case CannotGetOperationTypeError():
+            return Refused(HTTPStatus.BAD_REQUEST, error.as_http_error_reason())
+        case _:
+            return Refused(HTTPStatus.BAD_REQUEST, "No GraphQL query found in the request")
 
 
-def _refusal(error: Exception) -> Response:
+def _refusal(error: Unauthenticated | Unavailable | Refused) -> Response:
     """What a request that is not taken is answered."""
     match error:
         case Unauthenticated():
@@ -331,10 +266,6 @@ def _refusal(error: Exception) -> Response:
             return failure(503, error.message, error.code, retry, {"retryAfter": seconds})
         case Refused():
             return failure(error.status, error.message, error.code, error.headers)
-        case HTTPException():
-            return failure(error.status_code, error.reason, ErrorCode.INVALID_INPUT)
-        case _:
-            return failure(400, "The request was cut off.", ErrorCode.INVALID_INPUT)
 
 
 def failure(
@@ -350,9 +281,3 @@ def failure(
     log.info("Refused a request", extra=logs.fields(code=code.value, status=int(status), **reason))
     body = refusal(message, code, **(extensions or {}))
     return Response(body, status, headers, media_type=GRAPHQL_JSON)
-
-
-def refusal_status(errors: list[dict[str, Any]]) -> int:
-    """The status of a request that was not executed."""
-    limited = any(error["extensions"]["code"] == ErrorCode.RATE_LIMITED for error in errors)
-    return 429 if limited else 400
