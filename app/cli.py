@@ -14,7 +14,6 @@ import uvloop
 
 from app import auth, dev, logs, main, migrate, settings, temporal, worker
 from app.dev import DevError
-from app.drain import Drain
 from app.errors import Unauthenticated, Unavailable
 from app.migrate import MigrationError
 from app.server import Server, configuration, settle_memory
@@ -102,9 +101,9 @@ def _dev(arguments: argparse.Namespace) -> None:
 
 def _serve(_: argparse.Namespace) -> None:
     found = _configured()
-    drain = Drain(main.create_app(found))
+    app = main.create_app(found)
     settle_memory()
-    Server(configuration(drain, found), drain).run()
+    Server(configuration(app, found)).run()
 
 
 def _track(_: argparse.Namespace) -> None:

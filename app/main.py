@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.types import Scope
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import browsers, doorbells, playground
 from app.auth import Keys, SharedSecret, Verifier
@@ -49,6 +49,18 @@ class State(TypedDict):
     """What the lifespan gives to every request."""
 
     services: Services
+
+
+class Before:
+    """An application before which another answers at one path: no route is looked for there."""
+
+    def __init__(self, app: ASGIApp, path: str, first: ASGIApp) -> None:
+        self._app = app
+        self._path = path
+        self._first = first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._first if scope.get("path") == self._path else self._app)(scope, receive, send)
 
 
 @asynccontextmanager
@@ -103,10 +115,11 @@ def create_app(settings: Settings) -> Starlette:
             yield {"services": await stack.enter_async_context(services(settings))}
 
     app = Starlette(
-        routes=_routes(settings, keys),
+        routes=_routes(settings),
         middleware=[
             Middleware(RequestIds),
             *browsers.middleware(settings.cors_origins, settings.allowed_hosts),
+            Middleware(Before, PATH, _view(settings, keys)),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused},
@@ -220,13 +233,8 @@ def _keys(settings: Settings) -> KeySet | SharedSecret:
     return KeySet(settings.jwt_jwks_url, options)
 
 
-def _routes(settings: Settings, keys: Keys) -> list[BaseRoute]:
-    view = _view(settings, keys)
-    routes: list[BaseRoute] = [
-        Route(PATH, view),
-        WebSocketRoute(PATH, view),
-        Route("/health", _health),
-    ]
+def _routes(settings: Settings) -> list[BaseRoute]:
+    routes: list[BaseRoute] = [Route("/health", _health)]
     if settings.metrics:
         routes.append(Route("/metrics", _metrics))
     if settings.playground:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 TRY_AGAIN_LATER = 1013
 INVALID_DATA = 1007
 MAX_REASON_BYTES = 123
+LAST_CHUNK = b"0\r\n\r\n"
 # For all that hold nothing.
 NOTHING_HELD: deque[str | None] = deque(maxlen=0)
 
@@ -204,6 +205,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         self.leave()
+
+    def shutdown(self) -> None:
+        """Leave when all is answered, and break a stream off, so that its client comes back elsewhere."""
+        super().shutdown()
+        if self._running is not None and self._responding and self._running.chunked_encoding:
+            _disconnect(self._running)
+            self.transport.write(LAST_CHUNK)
+            self.leave()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -2,8 +2,8 @@
 
 import logging
 import re
-import uuid
 from collections.abc import Iterable
+from random import getrandbits
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,7 +11,7 @@ from app import logs
 
 log = logging.getLogger(__name__)
 
-HEADER = b"x-request-id"
+HEADER, TRACEPARENT = b"x-request-id", b"traceparent"
 _OPENINGS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 # What ends a socket in good order; all else is a refusal.
 _GOOD_ENDS = (1000, 1001, 1012)
@@ -47,9 +47,11 @@ class RequestIds:
 def chosen(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The id in `X-Request-ID`, else the trace's in `traceparent`, else one of our own."""
     given = dict(headers)
-    sent = logs.identifier(given.get(HEADER, b"").decode("latin-1"))
-    trace = _TRACE.fullmatch(given.get(b"traceparent", b""))
-    return sent or (trace[1].decode() if trace else uuid.uuid4().hex)
+    if (sent := given.get(HEADER)) and (id := logs.identifier(sent.decode("latin-1"))):
+        return id
+    if (sent := given.get(TRACEPARENT)) and (trace := _TRACE.fullmatch(sent)):
+        return trace[1].decode()
+    return f"{getrandbits(128):032x}"
 
 
 def note_close(code: int, reason: str | None) -> None:

@@ -5,14 +5,12 @@ import gc
 import logging
 import resource
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.drain import Drain
 from app.protocols import Bounds, Configuration
 from app.settings import Settings
 
@@ -28,14 +26,6 @@ LINGER_SECONDS = 3.0
 
 class Server(uvicorn.Server):
     """Ends with code 0 when it is told to end: uvicorn's own would raise the signal again after draining."""
-
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
-        super().__init__(config)
-        self._drain = drain
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._drain.start()
-        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
