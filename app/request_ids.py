@@ -51,7 +51,7 @@ def chosen(headers: Iterable[tuple[bytes, bytes]]) -> str:
         return id
     if (sent := given.get(TRACEPARENT)) and (trace := _TRACE.fullmatch(sent)):
         return trace[1].decode()
-    return f"{getrandbits(128):032x}"
+    return f"{getrandbits(128):032x}"  # nosec B311 - an id is no secret
 
 
 def note_close(code: int, reason: str | None) -> None:
