@@ -93,6 +93,9 @@ class Database:
         self._announce = announce
         self._wait_seconds = wait_seconds
         self._statements = Statements()
+        # Taken from the pool and given back there is a third of what a small query costs.
+        self._at_hand: list[Any] = []
+        self._awaited = 0
         self._pool = asyncpg.create_pool(
             driver_url(url),
             min_size=0,
@@ -116,18 +119,18 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
         """A connection for reading, each statement by itself; raises Unavailable when Postgres is."""
-        driver = None
+        driver, is_sound = None, False
         try:
-            async with asyncio.timeout(self._wait_seconds):
-                driver = await self._acquired()
+            driver = await self._acquired()
             yield Connection(driver, self._statements)
+            is_sound = True
         except _FAILURES as error:
             if _is_outage(error):
                 raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
             raise
         finally:
             if driver is not None:
-                await self._pool.release(driver)
+                await self._release(driver, is_sound=is_sound)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
@@ -147,16 +150,44 @@ class Database:
         """Close all connections; those still in use are given a moment."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await (await self._pool).close()
+                pool = await self._pool
+                while self._at_hand:
+                    await pool.release(self._at_hand.pop())
+                await pool.close()
         except TimeoutError:
             self._pool.terminate()
 
     async def _acquired(self) -> Any:
+        while self._at_hand:
+            driver = self._at_hand.pop()
+            if not self._was_lost(driver):
+                return driver
+        self._awaited += 1
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                return await self._acquired_from_pool()
+        finally:
+            self._awaited -= 1
+
+    def _was_lost(self, driver: Any) -> bool:
+        """Whether a connection is none any more: it then returns to the pool by itself."""
+        if driver._con is not None and driver.is_stale():  # noqa: SLF001 - what asyncpg has taken back is empty
+            driver.terminate()
+        return driver._con is None  # noqa: SLF001
+
+    async def _acquired_from_pool(self) -> Any:
         pool: Any = await self._pool
         while (driver := await pool.acquire()).is_stale():
             driver.terminate()
             await pool.release(driver)
         return driver
+
+    async def _release(self, driver: Any, *, is_sound: bool) -> None:
+        """Keep a connection at hand, unless somebody waits for one or something went wrong on it."""
+        if is_sound and not self._awaited:
+            self._at_hand.append(driver)
+        else:
+            await self._pool.release(driver)
 
 
 def driver_url(url: str) -> str:

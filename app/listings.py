@@ -9,6 +9,7 @@ from uuid import UUID
 from app.filters import EVERY_EXECUTION, ExecutionFilter, digest
 from app.paging import Binding, Key
 from app.records import ExecutionRecord, WorkflowRecord
+from app.rendering import Rendered
 
 
 class OrderDirection(StrEnum):
@@ -47,11 +48,13 @@ class ExecutionListing:
         """What its cursors belong to."""
         return Binding("executions", f"{self.field} {self.direction}", digest(self.chosen))
 
-    def key(self, execution: ExecutionRecord) -> Key:
+    def key(self, execution: ExecutionRecord | Rendered) -> Key:
         """Where an execution stands in it."""
+        if isinstance(execution, Rendered):
+            return Key(execution.place, execution.key)
         return Key(getattr(execution, self.field.lower()), execution.id)
 
-    def cursor(self, execution: ExecutionRecord) -> str:
+    def cursor(self, execution: ExecutionRecord | Rendered) -> str:
         """The cursor of an execution."""
         return self.binding.cursor(self.key(execution))
 

@@ -64,9 +64,7 @@ class Shape:
         return [given[name] for name in self.names]
 
     def values(self, record: asyncpg.Record) -> Iterable[Any]:
-        """The values of a row."""
-        if not self.enums:
-            return record
+        """The values of a row that has enums."""
         values = list(record)
         for place, members in self.enums:
             values[place] = members[values[place]]
@@ -89,6 +87,8 @@ class Rows:
 
     def of(self, make: Callable[[Iterable[Any]], R]) -> list[R]:
         """What is made of each, such as a named tuple that has just these columns."""
+        if not self.shape.enums:
+            return [make(record) for record in self.records]
         return [make(self.shape.values(record)) for record in self.records]
 
     def one(self) -> Any:

@@ -12,6 +12,7 @@ from app.filters import EVERY_EVENT, ExecutionEventFilter, ExecutionFilter
 from app.hub import Cursor
 from app.paging import Page, Paging, feed_position, window
 from app.records import Delivery, EventRecord, ExecutionRecord
+from app.rendering import Fieldset, Rendered
 from app.store import events as store
 from app.tables import EventType
 from resolvers import filters
@@ -61,11 +62,21 @@ async def histories(
     executions: Sequence[ExecutionRecord],
     asked: Paging,
     types: frozenset[EventType] | None,
-) -> list[Page[EventRecord]]:
-    """The same page of the events of each of several executions, in their order; raises InvalidInput."""
+    fieldset: Fieldset | None,
+) -> Sequence[Page[EventRecord | Rendered]]:
+    """The same page of the events of each of several executions, or of what is selected of them.
+
+    In the executions' order; raises InvalidInput.
+    """
     ids, wanted = [each.id for each in executions], window(asked, feed_position)
+    found: Mapping[UUID, Page[EventRecord | Rendered]]
     async with context.db.read() as connection:
-        found = await store.histories(connection, context.caller, ids, wanted, types)
+        if fieldset is not None:
+            found = await store.render_histories(
+                connection, context.caller, ids, wanted, types, fieldset=fieldset
+            )
+        else:
+            found = await store.histories(connection, context.caller, ids, wanted, types)
     return [found[id] for id in ids]
 
 

@@ -1,6 +1,6 @@
 """Executions as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from app.filters import ExecutionFilter
 from app.listings import ExecutionListing
 from app.paging import Page, Paging, window
 from app.records import ExecutionRecord, WorkflowRecord
+from app.rendering import Fieldset, Rendered
 from app.store import executions as store
 from app.store import workflows as workflow_store
 from resolvers import filters
@@ -23,10 +24,22 @@ async def execution(context: Context, id: str, *, payloads: bool = False) -> Exe
         return await store.get(connection, context.caller, parse_id("execution", id), payloads=payloads)
 
 
+async def rendered_execution(context: Context, id: str, fieldset: Fieldset) -> Rendered:
+    """What is selected of one execution; raises NotFound or Forbidden."""
+    context.caller.require(READ_EXECUTIONS)
+    async with context.db.read() as connection:
+        return await store.render(connection, context.caller, parse_id("execution", id), fieldset)
+
+
 async def executions(
-    context: Context, listing: ExecutionListing, asked: Paging, *, payloads: bool
-) -> Page[ExecutionRecord]:
-    """A page of the caller's executions, with their payloads where asked.
+    context: Context,
+    listing: ExecutionListing,
+    asked: Paging,
+    *,
+    payloads: bool,
+    fieldset: Fieldset | None = None,
+) -> Page[ExecutionRecord | Rendered]:
+    """A page of the caller's executions, with their payloads where asked, or of what is selected of them.
 
     Raises Forbidden and InvalidInput.
     """
@@ -34,6 +47,8 @@ async def executions(
     filters.check_executions(context.caller, listing.chosen)
     wanted = window(asked, listing.binding.key)
     async with context.db.read() as connection:
+        if fieldset is not None:
+            return await store.render_page(connection, context.caller, listing, wanted, fieldset)
         return await store.page(connection, context.caller, listing, wanted, payloads=payloads)
 
 
@@ -63,12 +78,19 @@ async def execution_workflow(context: Context, execution: ExecutionRecord) -> Wo
 
 
 async def execution_workflows(
-    context: Context, executions: Sequence[ExecutionRecord]
-) -> list[WorkflowRecord]:
-    """The workflows that several executions were started from, in their order; raises NotFound."""
+    context: Context, executions: Sequence[ExecutionRecord], fieldset: Fieldset | None
+) -> Sequence[WorkflowRecord | Rendered]:
+    """The workflows that several executions were started from, in their order, or what is selected of them.
+
+    Raises NotFound.
+    """
     wanted = [each.workflow_id for each in executions]
+    found: Mapping[UUID, WorkflowRecord | Rendered]
     async with context.db.read() as connection:
-        found = await workflow_store.by_ids(connection, context.caller, wanted)
+        if fieldset is not None:
+            found = await workflow_store.render(connection, context.caller, wanted, fieldset)
+        else:
+            found = await workflow_store.by_ids(connection, context.caller, wanted)
     for id in wanted:
         if id not in found:
             raise NotFound("workflow", id)

@@ -23,6 +23,7 @@ from schema import enums as enums
 from schema.documents import Document, Reader
 from schema.errors import HANDLERS, Presenter, PresentErrors, described, overdue
 from schema.executor import OperationExecutor, SilentExecutor
+from schema.info import Info
 from schema.limits import Limits as Limits
 from schema.limits import too_complex
 from schema.mutation import Mutation
@@ -271,7 +272,7 @@ def build(limits: Limits, *, in_order: bool = False) -> Schema:
         ],
         exception_handlers=HANDLERS,
         execution_context_class=OperationExecutor if limits.introspection else SilentExecutor,
-        config=StrawberryConfig(scalar_map=SCALARS, sort_schema=in_order),
+        config=StrawberryConfig(scalar_map=SCALARS, sort_schema=in_order, info_class=Info),
     )
 
 

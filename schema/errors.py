@@ -10,7 +10,7 @@ from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionContext, Info
 from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 
@@ -18,7 +18,6 @@ from app import errors, logs
 from app.errors import DomainError, ErrorCode
 from app.paging import feed_cursor
 from app.tables import ExecutionAction, ExecutionStatus
-from schema.info import Info
 from schema.types import Execution
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """How operations are executed where graphql-core's own way does not do."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
@@ -14,11 +15,12 @@ from graphql import (
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, collect_fields
-from graphql.pyutils import AwaitableOrValue, Path
+from graphql.pyutils import AwaitableOrValue, Path, UndefinedType
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from app.rendering import Rendered
 from schema.info import Info
-from schema.plans import DEFINITION, Call, Plan, Plans
+from schema.plans import Call, Direct, Directs, Plan, Plans
 from schema.silence import nameless
 
 
@@ -47,6 +49,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
     """Reads what it can by plans."""
 
     plans = Plans()
+    directs = Directs()
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -60,8 +63,56 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
             nodes = [each.node for each in call.details]
             path = Path(None, nodes[0].name.value, call.parent_type.name)
             raw = self.build_resolve_info(call.definition, nodes, call.parent_type, path)
-            found = self._infos[call] = Info(_raw_info=raw, _field=call.definition.extensions[DEFINITION])
+            found = self._infos[call] = Info(_raw_info=raw, _field=call.field, fieldset=call.fieldset)
         return found
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: Any,
+    ) -> AwaitableOrValue[Any] | UndefinedType:
+        """A field's part of the answer: by its resolver alone where nothing stands around that."""
+        direct = self.directs.of(self, parent_type, field_details_list)
+        if direct is None:
+            return super().execute_field(parent_type, source, field_details_list, path, position_context)
+        return self._directly(direct, source, path, position_context)
+
+    async def _directly(self, direct: Direct, source: Any, path: Path, position_context: Any) -> Any:
+        call = direct.call
+        nodes = [each.node for each in call.details]
+        raw = self.build_resolve_info(call.definition, nodes, call.parent_type, path)
+        try:
+            value = await direct.value(source, Info(raw, call.field, call.fieldset), self)
+            if direct.complete is not None:
+                # Whatever is wrong, graphql-core meets it again and says where.
+                with suppress(Exception):
+                    return direct.complete(value, self)
+            completed = self.complete_value(
+                call.definition.type, call.details, raw, path, value, position_context
+            )
+            return await completed if self.is_awaitable(completed) else completed
+        except Exception as error:  # noqa: BLE001 - as graphql-core has it
+            self.handle_field_error(error, call.definition.type, call.details, path)
+            return None
+
+    def complete_object_value(  # noqa: PLR0917 - as graphql-core has it
+        self,
+        return_type: GraphQLObjectType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> AwaitableOrValue[Any]:
+        """The answer of an object, which Postgres may have rendered."""
+        if result.__class__ is Rendered:
+            return result.json
+        return super().complete_object_value(
+            return_type, field_details_list, info, path, result, position_context
+        )
 
     def collect_and_execute_subfields(
         self,

@@ -1,15 +1,25 @@
 """The `info` of our resolvers, and what it tells of the selection."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from graphql import FieldNode
 from strawberry.types import Info as StrawberryInfo
 
+from app.rendering import Fieldset
 from resolvers.context import Context
 from schema.selections import fields
 
-Info = StrawberryInfo[Context, None]
+
+@dataclass
+class Info(StrawberryInfo[Context, None]):
+    """What a resolver is told; `fieldset` is what is selected of the records that its value is made of.
+
+    It is None where that takes whole records.
+    """
+
+    fieldset: Fieldset | None = None
 
 
 def selects(info: Info, *paths: str) -> bool:

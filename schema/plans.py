@@ -3,12 +3,16 @@
 At once are attributes, and resolvers that are given nothing and wait for nothing. A plan knows the usual
 values only. Whatever else it meets it leaves to graphql-core, which reads the same again and knows what
 to say.
+
+An object of which nothing but columns of its row is selected need not be read at all: a plan tells the
+resolver above it, which may have it rendered by Postgres.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from dataclasses import dataclass, field, replace
+from inspect import iscoroutinefunction
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from graphql import (
     FragmentSpreadNode,
@@ -20,20 +24,32 @@ from graphql import (
     GraphQLOutputType,
     GraphQLScalarType,
     InlineFragmentNode,
+    NonNullTypeNode,
     SelectionNode,
+    VariableNode,
+    coerce_input_literal,
     get_argument_values,
+    get_named_type,
+    get_nullable_type,
+    is_nullable_type,
+    is_union_type,
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
+from app.rendering import Fieldset, Rendered
 from schema import recorded
 from schema.info import Info
+
+T = TypeVar("T")
 
 # Twice as many are kept at most.
 MAX_SELECTIONS = 2_000
 DEFINITION = "strawberry-definition"
+# Of the names of Postgres' columns.
+MAX_KEY_CHARACTERS = 63
 
 # Expressions of a value, each bound to `v` once: what scalars take as it is.
 AS_IT_IS = {
@@ -63,12 +79,26 @@ class Plan:
     """An answer's beginning: `read` gives all keys in order, None under those of the `rest`.
 
     Whatever `read` raises says that it cannot read this object: graphql-core is to begin anew. Of the `rest`
-    a list's `batches` are resolved for all of its objects together.
+    a list's `batches` are resolved for all of its objects together. `fieldsets` are what is selected of the
+    records behind it and its parts; None stands for more than columns.
     """
 
     read: Read
     rest: GroupedFieldSet
     batches: Mapping[str, "Batch"] = field(default_factory=dict)
+    fieldsets: frozenset[Fieldset | None] = frozenset()
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """A field's arguments where all are scalars: what is written in the document, and variables' names."""
+
+    constants: Mapping[str, Any]
+    variables: Sequence[tuple[str, str]]
+
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments with some values of the variables; what is not given is left to its default."""
+        return {**self.constants, **{name: given[each] for name, each in self.variables if each in given}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +108,24 @@ class Call:
     definition: GraphQLField
     parent_type: GraphQLObjectType
     details: FieldDetailsList
+    fieldset: Fieldset | None = None
+    scalars: "Scalars | None" = None
+
+    @property
+    def field(self) -> StrawberryField:
+        found: StrawberryField = self.definition.extensions[DEFINITION]
+        return found
+
+    def arguments(self, info: Info, executor: Executor[Any]) -> dict[str, Any]:
+        """What the field's resolver is given by the document; raises GraphQLError for what it cannot be."""
+        if self.scalars is not None:
+            return self.scalars.values(executor.variable_values.coerced)
+        first, schema = self.details[0], info.schema
+        values = get_argument_values(
+            self.definition, first.node, executor.variable_values, first.fragment_variable_values
+        )
+        registry = schema.schema_converter.scalar_registry
+        return convert_arguments(values, self.field.arguments, registry, schema.config, info)
 
 
 @dataclass(frozen=True)
@@ -90,63 +138,88 @@ class Batch:
     async def answers(self, sources: Sequence[Any], executor: Any) -> list[Any]:
         """The field's part of each object's answer; whatever it raises, graphql-core is to begin anew."""
         info: Info = executor.info(self.call)
-        values = await _field(self.call).metadata[TOGETHER](info, sources, **self._arguments(info, executor))
+        arguments = self.call.arguments(info, executor)
+        values = await self.call.field.metadata[TOGETHER](info, sources, **arguments)
         return [self.complete(value, executor) for value in values]
 
-    def _arguments(self, info: Info, executor: Executor[Any]) -> dict[str, Any]:
-        node, schema = self.call.details[0].node, info.schema
-        given = get_argument_values(self.call.definition, node, executor.variable_values)
-        registry = schema.schema_converter.scalar_registry
-        return convert_arguments(given, _field(self.call).arguments, registry, schema.config, info)
+
+@dataclass(frozen=True)
+class Direct:
+    """A selected field whose resolver is called at once; a plan completes its value, if there is one."""
+
+    call: Call
+    complete: Complete | None
+
+    async def value(self, source: Any, info: Info, executor: Executor[Any]) -> Any:
+        """What the resolver comes to; raises what it raises."""
+        resolver: Any = self.call.field.base_resolver
+        return await resolver.wrapped_func(source, info=info, **self.call.arguments(info, executor))
 
 
 @dataclass(slots=True)
-class Selection:
-    """What is selected of a type of object. It keeps its nodes, so that no others get their ids."""
+class Met(Generic[T]):
+    """What was made of selected nodes when they were met again. It keeps them: no others get their ids."""
 
     object_type: GraphQLObjectType
     details: FieldDetailsList
     met_again: bool = False
-    plan: Plan | None = None
+    made: T | None = None
 
 
-class Plans:
-    """Plans by object type and selected nodes, which recur: documents are parsed once.
+class Recurring(Generic[T]):
+    """What is made of the nodes selected of a type of object, which recur: documents are parsed once.
 
-    A plan is made when a selection is met again, since that costs as much as some objects read without it.
+    It is made when they are met again, since that costs as much as some objects read without it.
     """
 
-    def __init__(self) -> None:
-        self._recent: dict[tuple[int, ...], Selection] = {}
-        self._older: dict[tuple[int, ...], Selection] = {}
+    def __init__(
+        self, make: Callable[[Executor[Any], GraphQLObjectType, FieldDetailsList], T | None]
+    ) -> None:
+        self._make = make
+        self._recent: dict[tuple[int, ...], Met[T]] = {}
+        self._older: dict[tuple[int, ...], Met[T]] = {}
 
     def of(
         self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
-    ) -> Plan | None:
-        """The plan for what is selected of an object; None where there is none so far, or can be none."""
+    ) -> T | None:
+        """What there is for the nodes; None where there is nothing so far, or can be nothing."""
         key = _key(object_type, details)
-        selection = self._recent.get(key)
-        if selection is None:
-            selection = self._older.get(key)
-            if selection is None:
-                self._keep(key, Selection(object_type, details))
+        met = self._recent.get(key)
+        if met is None:
+            met = self._older.get(key)
+            if met is None:
+                self._keep(key, Met(object_type, details))
                 return None
-            self._keep(key, selection)
-        if not selection.met_again:
-            selection.met_again = True
-            selection.plan = _planned(executor, object_type, details)
-        return selection.plan
+            self._keep(key, met)
+        if not met.met_again:
+            met.met_again = True
+            met.made = self._make(executor, object_type, details)
+        return met.made
 
-    def made(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Plan | None:
-        """The plan that there is by now."""
+    def made(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> T | None:
+        """What there is by now."""
         key = _key(object_type, details)
-        selection = self._recent.get(key) or self._older.get(key)
-        return None if selection is None else selection.plan
+        met = self._recent.get(key) or self._older.get(key)
+        return None if met is None else met.made
 
-    def _keep(self, key: tuple[int, ...], selection: Selection) -> None:
+    def _keep(self, key: tuple[int, ...], met: Met[T]) -> None:
         if len(self._recent) >= MAX_SELECTIONS:
             self._recent, self._older = {}, self._recent
-        self._recent[key] = selection
+        self._recent[key] = met
+
+
+class Plans(Recurring[Plan]):
+    """The plans for what is selected of objects."""
+
+    def __init__(self) -> None:
+        super().__init__(_planned)
+
+
+class Directs(Recurring[Direct]):
+    """The fields of objects that are resolved at once."""
+
+    def __init__(self) -> None:
+        super().__init__(_directed)
 
 
 def _key(object_type: GraphQLObjectType, details: FieldDetailsList) -> tuple[int, ...]:
@@ -166,10 +239,14 @@ def _planned(
             rest[key] = chosen
             if batch := _batched(executor, object_type, chosen):
                 batches[key] = batch
+            if chosen[0].node.selection_set is not None:
+                writer.fieldsets.add(None)
         writer.items.append(f"{key!r}: {text}")
     if len(rest) == len(fields) and not batches:
         return None
-    return Plan(writer.function(object_type), rest, batches)
+    of_record = _has_record(object_type)
+    fieldsets = {_fieldset(object_type, fields)} if of_record else writer.fieldsets
+    return Plan(writer.function(object_type), rest, batches, frozenset(fieldsets))
 
 
 def _batched(
@@ -177,19 +254,91 @@ def _batched(
 ) -> Batch | None:
     """The field's batch; None where it has none, or is given to more than one plan can tell."""
     call = Call(object_type.fields[chosen[0].node.name.value], object_type, chosen)
-    if TOGETHER not in _field(call).metadata or chosen[0].fragment_variable_values is not None:
+    if TOGETHER not in call.field.metadata or chosen[0].fragment_variable_values is not None:
         return None
-    complete = _Writer(executor).completion(call)
-    return None if complete is None else Batch(call, complete)
+    writer = _Writer(executor)
+    complete = writer.completion(call)
+    return None if complete is None else Batch(writer.told(call), complete)
 
 
-def _field(call: Call) -> StrawberryField:
-    found: StrawberryField = call.definition.extensions[DEFINITION]
-    return found
+def _directed(
+    executor: Executor[Any], object_type: GraphQLObjectType, chosen: FieldDetailsList
+) -> Direct | None:
+    """The field as it is resolved at once; None where something stands around its resolver."""
+    definition = object_type.fields.get(chosen[0].node.name.value)
+    # A subscription's field is resolved once, to what becomes its events.
+    if definition is None or object_type is executor.schema.subscription_type:
+        return None
+    call = Call(definition, object_type, chosen)
+    if DEFINITION not in definition.extensions or not _is_direct(call):
+        return None
+    writer = _Writer(executor)
+    complete = writer.completion(call)
+    return Direct(writer.told(call), complete)
+
+
+def _is_direct(call: Call) -> bool:
+    """Whether a field's resolver is all there is to it, and has to be waited for."""
+    resolver = call.field.base_resolver
+    if resolver is None or not iscoroutinefunction(resolver.wrapped_func) or call.field.extensions:
+        return False
+    # What a mutation fails with becomes a member of its union.
+    is_handled = is_union_type(get_named_type(call.definition.type))
+    return resolver.self_parameter is not None and resolver.info_parameter is not None and not is_handled
+
+
+def _scalars(executor: Any, call: Call) -> Scalars | None:
+    """The arguments of a call; None where there are others than scalars, or more to them."""
+    if call.details[0].fragment_variable_values is not None:
+        return None
+    name = executor.info(call).schema.config.name_converter.from_argument
+    parameters = {name(each): each.python_name for each in call.field.arguments}
+    required = {
+        each.variable.name.value
+        for each in executor.operation.variable_definitions or ()
+        if isinstance(each.type, NonNullTypeNode)
+    }
+    constants, variables = dict[str, Any](), list[tuple[str, str]]()
+    for node in call.details[0].node.arguments or ():
+        kind, parameter = call.definition.args[node.name.value].type, parameters[node.name.value]
+        if not isinstance(get_nullable_type(kind), GraphQLScalarType):
+            return None
+        if not isinstance(node.value, VariableNode):
+            constants[parameter] = coerce_input_literal(node.value, kind)
+        elif is_nullable_type(kind) or node.value.name.value in required:
+            variables.append((parameter, node.value.name.value))
+        else:
+            return None
+    return Scalars(constants, variables)
+
+
+def _has_record(object_type: GraphQLObjectType) -> bool:
+    return "record" in object_type.extensions[DEFINITION].origin.__dataclass_fields__
+
+
+def _fieldset(object_type: GraphQLObjectType, fields: GroupedFieldSet) -> Fieldset | None:
+    """What is selected of a record's object; None where there is more to it than columns."""
+    found = []
+    for key, chosen in fields.items():
+        name = _column(object_type, chosen[0].node.name.value)
+        if name is None or len(key) > MAX_KEY_CHARACTERS:
+            return None
+        found.append((key, name))
+    return Fieldset(object_type.name, tuple(found))
+
+
+def _column(object_type: GraphQLObjectType, name: str) -> str | None:
+    if name == "__typename":
+        return name
+    return recorded.column(object_type.fields[name].extensions[DEFINITION])
 
 
 def _unusual() -> NoReturn:
     raise Unusual
+
+
+def _rendered(value: Any) -> Any:
+    return value.json if value.__class__ is Rendered else _unusual()
 
 
 def _listed(value: Any) -> Iterable[Any]:
@@ -202,6 +351,7 @@ def _coerced(value: Any) -> Any:
 
 _HELPERS: dict[str, Any] = {
     "unusual": _unusual,
+    "rendered": _rendered,
     "listed": _listed,
     "coerced": _coerced,
     "isfinite": math.isfinite,
@@ -215,19 +365,29 @@ class _Writer:
     executor: Executor[Any]
     items: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=_HELPERS.copy)
+    fieldsets: set[Fieldset | None] = field(default_factory=set)
+
+    def told(self, call: Call) -> Call:
+        """The call, told what is selected of its records where that is the same of all and columns only."""
+        fieldset = next(iter(self.fieldsets)) if len(self.fieldsets) == 1 else None
+        return replace(call, fieldset=fieldset, scalars=_scalars(self.executor, call))
 
     def function(self, object_type: GraphQLObjectType) -> Read:
         """Of `s`, the source, and `e`, the executor."""
         origin = self._name(object_type.extensions[DEFINITION].origin)
         items = ", ".join(self.items)
-        text = f"def read(s, e):\n if s.__class__ is not {origin}: unusual()\n return {{{items}}}"
+        text = f"def read(s, e):\n if s.__class__ is not {origin}: return rendered(s)\n return {{{items}}}"
         read: Read = self._defined(text)
         return read
 
     def completion(self, call: Call) -> Complete | None:
         """The function of `s`, what a field's resolver returned, and `e`; None where that takes more."""
         value = self._value("s", call.definition.type, call.details)
-        return None if value is None else self._defined(f"def read(s, e):\n return {value}")
+        if value is None:
+            self.fieldsets.add(None)
+            return None
+        complete: Complete = self._defined(f"def read(s, e):\n return {value}")
+        return complete
 
     def _defined(self, text: str) -> Any:
         # Of names that the schema and a parsed document have: nothing else gets into the text.
@@ -245,7 +405,7 @@ class _Writer:
 
     def _source(self, call: Call) -> str | None:
         """The expression of what a field's resolver returns; None where that is not to be had at once."""
-        field = _field(call)
+        field = call.field
         resolver = field.base_resolver
         if place := recorded.place(field):
             return f"s.record.{place}"
@@ -274,7 +434,10 @@ class _Writer:
                 return None if text is None else f"[{text} for {item} in listed({value})]"
             case GraphQLObjectType():
                 plan = _planned(self.executor, kind, chosen)
-                return None if plan is None or plan.rest else f"{self._name(plan.read)}({value}, e)"
+                if plan is None or plan.rest:
+                    return None
+                self.fieldsets |= plan.fieldsets
+                return f"{self._name(plan.read)}({value}, e)"
             case GraphQLEnumType():
                 return f"{self._name(_names(kind))}[{value}]"
             case GraphQLScalarType():

@@ -95,6 +95,8 @@ class Query:
     async def execution(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The execution's id.")]
     ) -> Execution | None:
+        if info.fieldset is not None:
+            return Execution.of(await executions.rendered_execution(info.context, id, info.fieldset))
         return Execution.of(await executions.execution(info.context, id, payloads=selects(info, *PAYLOADS)))
 
     @strawberry.field(
@@ -121,8 +123,9 @@ class Query:
         listing = execution_listing(filter, order_by)
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
+        payloads = info.fieldset is None and selects(info, *LISTED_PAYLOADS)
         found = await executions.executions(
-            info.context, listing, asked, payloads=selects(info, *LISTED_PAYLOADS)
+            info.context, listing, asked, payloads=payloads, fieldset=info.fieldset
         )
         return ExecutionConnection(
             page=found, listing=listing, size=asked.size, feed_cursor=feed_cursor(position)

@@ -5,11 +5,11 @@ from typing import Any
 
 from graphql import GraphQLError, get_operation_ast
 from strawberry.extensions.field_extension import AsyncExtensionResolver, FieldExtension
+from strawberry.types import Info
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app.errors import RateLimited
-from schema.info import Info
 from schema.operation import Operation
 from schema.selections import fields, fragments
 

@@ -7,6 +7,8 @@ from strawberry.types.info import Info
 
 # Under this, a field's metadata say what of the record its resolver only hands on, where that is there.
 READ: Final = "read"
+# Under this, what of the record's row is the field's value as it is in JSON, where that is not the same.
+COLUMN: Final = "column"
 
 
 class RecordField(StrawberryField):
@@ -28,4 +30,10 @@ def recorded(description: str) -> Any:
 def place(field: StrawberryField) -> str | None:
     """Where in its object's record a field's value is: None where it is not there."""
     found: str | None = field.python_name if isinstance(field, RecordField) else field.metadata.get(READ)
+    return found
+
+
+def column(field: StrawberryField) -> str | None:
+    """What of its object's row a field's value is: None where there is more to it."""
+    found: str | None = field.metadata.get(COLUMN) or place(field)
     return found

@@ -14,6 +14,7 @@ from app.filters import ExecutionEventFilter, Period, StatsFilter
 from app.listings import ExecutionListing, WorkflowListing
 from app.paging import Page, Paging, feed_cursor
 from app.records import Delivery, EventRecord, ExecutionRecord, PendingActivityRecord, WorkflowRecord
+from app.rendering import Rendered
 from app.stats import Span, Stats, TimeBucket
 from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
 from resolvers import control, events, executions, live, stats, workflows
@@ -32,7 +33,7 @@ from schema.info import Info, selects
 from schema.inputs import execution_listing
 from schema.later import Later
 from schema.plans import TOGETHER
-from schema.recorded import READ, recorded
+from schema.recorded import COLUMN, READ, recorded
 from schema.scalars import JSON
 
 T = TypeVar("T")
@@ -97,7 +98,9 @@ class Viewer:
 )
 class Workflow(Node):
     record: strawberry.Private[WorkflowRecord]
-    id: strawberry.ID = strawberry.field(resolver=record_id, description=ID_DESCRIPTION)
+    id: strawberry.ID = strawberry.field(
+        resolver=record_id, description=ID_DESCRIPTION, metadata={COLUMN: "id"}
+    )
     name: str = recorded("For people; 255 characters at most.")
     description: str | None = recorded("For people; null where none was given.")
     workflow_type: str = recorded("Temporal workflow type name, as the workers register it.")
@@ -156,8 +159,8 @@ class Workflow(Node):
         )
 
     @classmethod
-    def of(cls, record: WorkflowRecord) -> Self:
-        return cls(record=record)
+    def of(cls, record: WorkflowRecord | Rendered) -> Self:
+        return cast("Self", record) if isinstance(record, Rendered) else cls(record=record)
 
 
 @strawberry.type(description="A workflow in a list.")
@@ -249,7 +252,8 @@ class PendingActivity:
 
 
 async def _workflows(info: Info, of: Sequence["Execution"]) -> list[Workflow]:
-    found = await executions.execution_workflows(info.context, [each.record for each in of])
+    records = [each.record for each in of]
+    found = await executions.execution_workflows(info.context, records, info.fieldset)
     return [Workflow.of(record) for record in found]
 
 
@@ -262,7 +266,7 @@ async def _histories(
 ) -> list["ExecutionEventConnection"]:
     chosen = None if types is None else frozenset(types)
     records = [each.record for each in of]
-    pages = await events.histories(info.context, records, Paging(**asked), chosen)
+    pages = await events.histories(info.context, records, Paging(**asked), chosen, info.fieldset)
     return [
         ExecutionEventConnection(page=page, source=History(record, chosen))
         for page, record in zip(pages, records, strict=True)
@@ -272,7 +276,9 @@ async def _histories(
 @strawberry.type(description="One run of a workflow, from its start to its end, as it is now.")
 class Execution(Node):
     record: strawberry.Private[ExecutionRecord]
-    id: strawberry.ID = strawberry.field(resolver=record_id, description=ID_DESCRIPTION)
+    id: strawberry.ID = strawberry.field(
+        resolver=record_id, description=ID_DESCRIPTION, metadata={COLUMN: "id"}
+    )
     status: ExecutionStatus = recorded("Where it stands.")
     version: int = recorded("Grows by one with every event; an older state never overwrites a newer one.")
     started_by: str = recorded("The `sub` of the token that started it.")
@@ -374,8 +380,8 @@ class Execution(Node):
         return ExecutionEventConnection(page=page, source=History(self.record, chosen))
 
     @classmethod
-    def of(cls, record: ExecutionRecord) -> Self:
-        return cls(record=record)
+    def of(cls, record: ExecutionRecord | Rendered) -> Self:
+        return cast("Self", record) if isinstance(record, Rendered) else cls(record=record)
 
     @classmethod
     def delivered(cls, delivery: Delivery) -> Self:
@@ -390,7 +396,7 @@ class ExecutionEdge:
 
 @strawberry.type(description="A page of executions.")
 class ExecutionConnection:
-    page: strawberry.Private[Page[ExecutionRecord]]
+    page: strawberry.Private[Page[ExecutionRecord | Rendered]]
     listing: strawberry.Private[ExecutionListing]
     size: strawberry.Private[int]
     workflow_id: strawberry.Private[UUID | None] = None
@@ -435,7 +441,9 @@ class ExecutionConnection:
 class ExecutionEvent(Node):
     record: strawberry.Private[EventRecord]
     snapshot: strawberry.Private[ExecutionRecord | None]
-    id: strawberry.ID = strawberry.field(resolver=event_id, description=ID_DESCRIPTION)
+    id: strawberry.ID = strawberry.field(
+        resolver=event_id, description=ID_DESCRIPTION, metadata={COLUMN: "id"}
+    )
     type: EventType = recorded("What happened.")
     status: ExecutionStatus = recorded("The execution's status after this event.")
     version: int = recorded("The execution's version after this event.")
@@ -458,7 +466,8 @@ class ExecutionEvent(Node):
         description=(
             "Facts of the event, by type: activity type, attempt, failure, signal name and so on. Null "
             "where there are none."
-        )
+        ),
+        metadata={COLUMN: "details"},
     )
     def details(self) -> JSON | None:
         return cast("JSON | None", self.record.details)
@@ -470,7 +479,9 @@ class ExecutionEvent(Node):
         return cast("Execution", Later(partial(_execution_of, info, self.record)))
 
     @classmethod
-    def of(cls, event: Delivery | EventRecord) -> Self:
+    def of(cls, event: Delivery | EventRecord | Rendered) -> Self:
+        if isinstance(event, Rendered):
+            return cast("Self", event)
         if isinstance(event, Delivery):
             return cls(record=event.event, snapshot=event.execution)
         return cls(record=event, snapshot=None)
@@ -499,7 +510,7 @@ class History:
 @strawberry.type(description="A page of events.")
 class ExecutionEventConnection:
     source: strawberry.Private[History | ExecutionEventFilter]
-    page: strawberry.Private[Page[Delivery | EventRecord]]
+    page: strawberry.Private[Page[Delivery | EventRecord | Rendered]]
     position: strawberry.Private[int | None] = None
 
     @strawberry.field(description="The page's events, each with its cursor.")
@@ -533,7 +544,9 @@ class ExecutionEventConnection:
                 return await events.feed_count(info.context, chosen)
 
 
-def _cursor(event: Delivery | EventRecord) -> str:
+def _cursor(event: Delivery | EventRecord | Rendered) -> str:
+    if isinstance(event, Rendered):
+        return feed_cursor(event.place)
     return feed_cursor((event.event if isinstance(event, Delivery) else event).position)
 
 

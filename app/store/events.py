@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
@@ -14,11 +14,14 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Integer,
+    Text,
     Uuid,
     bindparam,
+    cast,
     delete,
     func,
     insert,
+    literal_column,
     select,
     true,
     update,
@@ -33,10 +36,13 @@ from app.errors import CursorExpired
 from app.filters import EVERY_EVENT, ExecutionEventFilter
 from app.paging import Page, Window
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord
-from app.statements import Prepared
+from app.rendering import Fieldset, Rendered
+from app.statements import SHAPES, Prepared
+from app.statements import Rows as Result
 from app.store import executions, keyset, narrowing, tallies
 from app.store.keyset import Order, Rows
 from app.store.membership import IS_OPEN, one_of
+from app.store.rendering import json_of, rendered
 from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus, Feed
 from app.transitions import TERMINAL
 
@@ -55,6 +61,14 @@ COLUMNS: Sequence[Any] = [
 ]
 
 
+_TABLE: Any = ExecutionEvent.__table__  # type: ignore[attr-defined]  # SQLModel's types do not have it
+# What can be rendered, by the names of attributes.
+_RENDERED: Mapping[str, Any] = {
+    **{column.key: column for column in COLUMNS},
+    "id": cast(col(ExecutionEvent.execution_id), Text)
+    + literal_column("':'", Text)
+    + cast(col(ExecutionEvent.version), Text),
+}
 _BY_POSITION = Order(col(ExecutionEvent.position), descending=False)
 
 
@@ -200,30 +214,65 @@ async def histories(
     types: frozenset[EventType] | None,
 ) -> dict[UUID, Page[EventRecord]]:
     """The same page of the events of each of several executions, by feed position, oldest first."""
-    ids = list(set(execution_ids))
-    if types is None and window == Window(window.size, backward=window.backward):
-        statement = _first_events(of_all_owners=caller.is_admin, backward=window.backward)
-        given = {"owner": caller.owner, "ids": ids, "size": window.size}
-        found = await connection.execute(statement, given)
-    else:
-        found = await connection.execute(_windows(caller, keyset.values(ids, Uuid()), window, types))
+    found = await _histories(connection, caller, execution_ids, window, types)
     return keyset.pages(execution_ids, found.of(EventRecord._make), "execution_id", window)
 
 
-@cache
-def _first_events(*, of_all_owners: bool, backward: bool) -> Prepared:
+async def render_histories(
+    connection: Connection,
+    caller: Caller,
+    execution_ids: Sequence[UUID],
+    window: Window[int],
+    types: frozenset[EventType] | None,
+    *,
+    fieldset: Fieldset,
+) -> dict[UUID, Page[Rendered]]:
+    """What is selected of the events on the same page of each of several executions, as in `histories`."""
+    found = await _histories(connection, caller, execution_ids, window, types, fieldset=fieldset)
+    return keyset.pages(execution_ids, found.of(rendered), "key", window)
+
+
+async def _histories(
+    connection: Connection,
+    caller: Caller,
+    execution_ids: Sequence[UUID],
+    window: Window[int],
+    types: frozenset[EventType] | None,
+    *,
+    fieldset: Fieldset | None = None,
+) -> Result:
+    ids = list(set(execution_ids))
+    if types is None and window == Window(window.size, backward=window.backward):
+        statement = _first_events(fieldset, of_all_owners=caller.is_admin, backward=window.backward)
+        return await connection.execute(statement, {"owner": caller.owner, "ids": ids, "size": window.size})
+    wanted = keyset.values(ids, Uuid())
+    return await connection.execute(_windows(caller, wanted, window, types, fieldset))
+
+
+@lru_cache(SHAPES)
+def _first_events(fieldset: Fieldset | None, *, of_all_owners: bool, backward: bool) -> Prepared:
     """The statement for `size` events from one end of each of several executions, `ids`."""
     size: Any = bindparam("size", type_=Integer)
     ids = keyset.table(bindparam("ids", type_=ARRAY(Uuid())), Uuid())
     window: Window[int] = Window(size, backward=backward)
-    return Prepared(_windows(keyset.somebody(of_all_owners=of_all_owners), ids, window, None))
+    return Prepared(_windows(keyset.somebody(of_all_owners=of_all_owners), ids, window, None, fieldset))
 
 
 def _windows(
-    caller: Caller, ids: FromClause, window: Window[int], types: frozenset[EventType] | None
+    caller: Caller,
+    ids: FromClause,
+    window: Window[int],
+    types: frozenset[EventType] | None,
+    fieldset: Fieldset | None,
 ) -> Rows:
-    events = select(*COLUMNS).where(visible(caller), *narrowing.of_types(types))
+    columns = COLUMNS if fieldset is None else _rendered(fieldset)
+    events = select(*columns).where(visible(caller), *narrowing.of_types(types))
     return _BY_POSITION.window_of_each(events, ids, col(ExecutionEvent.execution_id), window)
+
+
+def _rendered(fieldset: Fieldset) -> Sequence[Any]:
+    json = json_of(_TABLE, _RENDERED, fieldset)
+    return (json, col(ExecutionEvent.execution_id), col(ExecutionEvent.position))
 
 
 async def get(connection: Connection, execution: ExecutionRecord, version: int) -> EventRecord | None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from typing import Any
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -29,12 +30,16 @@ from app.filters import EVERY_EXECUTION, ExecutionFilter
 from app.listings import ExecutionListing, ExecutionOrderField, OrderDirection
 from app.paging import Key, Page, Window
 from app.records import ExecutionRecord, Payloads
-from app.statements import Prepared
+from app.rendering import Fieldset, Rendered
+from app.statements import SHAPES, Prepared
+from app.statements import Rows as Result
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
 from app.store.membership import one_of
+from app.store.rendering import NO_PLACE, json_of, rendered
 from app.tables import LAST_STARTED, RECORDED, Execution
 
+R = TypeVar("R")
 Columns = tuple[Any, ...]
 
 COLUMNS: Columns = (
@@ -74,9 +79,18 @@ def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
     return select(*columns).where(col(Execution.id) == bindparam("id"))
 
 
+_TABLE: Any = Execution.__table__  # type: ignore[attr-defined]  # SQLModel's types do not have it
+# What can be rendered, by the names of attributes.
+_RENDERED: Mapping[str, Any] = {
+    **{column.key: column for column in COLUMNS},
+    "payloads.input": col(Execution.input),
+    "payloads.output": col(Execution.output),
+}
+
 _ONE, _ONE_WITH_PAYLOADS = Prepared(_one(*COLUMNS)), Prepared(_one(*COLUMNS, *_PAYLOADS))
 _INSERT = Prepared(insert(Execution).returning(*COLUMNS))
 _LOCKED = Prepared(_one(*COLUMNS).with_for_update())
+_owner, _key = attrgetter("owner_id"), attrgetter("key")
 
 
 def visible(caller: Caller) -> ColumnElement[bool]:
@@ -96,14 +110,20 @@ async def get(
 ) -> ExecutionRecord:
     """One execution, with its payloads where asked; raises NotFound, or Forbidden for another user's."""
     query = _ONE_WITH_PAYLOADS if payloads else _ONE
-    found = await connection.execute(query, {"id": execution_id})
-    return _permitted(found.of(_made(payloads=payloads)), caller, execution_id)
+    found = (await connection.execute(query, {"id": execution_id})).of(_made(payloads=payloads))
+    return _permitted(found, _owner, caller, execution_id)
+
+
+async def render(connection: Connection, caller: Caller, execution_id: UUID, fieldset: Fieldset) -> Rendered:
+    """What is selected of one execution; raises NotFound, or Forbidden for another user's."""
+    found = (await connection.execute(_one_rendered(fieldset), {"id": execution_id})).of(rendered)
+    return _permitted(found, _key, caller, execution_id)
 
 
 async def lock(tx: Transaction, caller: Caller, execution_id: UUID) -> ExecutionRecord:
     """One execution, its row locked until the transaction ends; raises NotFound or Forbidden."""
-    found = await tx.connection.execute(_LOCKED, {"id": execution_id})
-    return _permitted(found.of(ExecutionRecord.of), caller, execution_id)
+    found = (await tx.connection.execute(_LOCKED, {"id": execution_id})).of(ExecutionRecord.of)
+    return _permitted(found, _owner, caller, execution_id)
 
 
 async def by_ids(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, ExecutionRecord]:
@@ -121,20 +141,44 @@ async def page(
     payloads: bool = False,
 ) -> Page[ExecutionRecord]:
     """A page of the caller's executions, with their payloads where asked."""
+    rows = await _page(connection, caller, listing, window, payloads=payloads)
+    return window.cut(rows.of(_made(payloads=payloads)))
+
+
+async def render_page(
+    connection: Connection,
+    caller: Caller,
+    listing: ExecutionListing,
+    window: Window[Key],
+    fieldset: Fieldset,
+) -> Page[Rendered]:
+    """What is selected of the executions on a page."""
+    rows = await _page(connection, caller, listing, window, fieldset=fieldset)
+    return window.cut(rows.of(rendered))
+
+
+async def _page(
+    connection: Connection,
+    caller: Caller,
+    listing: ExecutionListing,
+    window: Window[Key],
+    *,
+    payloads: bool = False,
+    fieldset: Fieldset | None = None,
+) -> Result:
     if listing.chosen == EVERY_EXECUTION and keyset.is_plain(window):
         statement = _whole_list(
             listing.field,
             listing.direction,
             of_all_owners=caller.is_admin,
             payloads=payloads,
+            fieldset=fieldset,
             after=window.after is not None,
             backward=window.backward,
         )
-        rows = await connection.execute(statement, {"owner": caller.owner, **keyset.values_of(window)})
-    else:
-        reader = _Reader(caller, _columns(payloads=payloads))
-        rows = await connection.execute(_window(reader, listing, window))
-    return window.cut(rows.of(_made(payloads=payloads)))
+        return await connection.execute(statement, {"owner": caller.owner, **keyset.values_of(window)})
+    reader = _Reader(caller, _listed(listing.field, fieldset, payloads=payloads))
+    return await connection.execute(_window(reader, listing, window))
 
 
 async def pages(
@@ -184,16 +228,24 @@ async def payloads(connection: Connection, caller: Caller, ids: Sequence[UUID]) 
     return {id: Payloads.of(*texts) for id, *texts in rows}
 
 
-def _permitted(found: Sequence[ExecutionRecord], caller: Caller, execution_id: UUID) -> ExecutionRecord:
+def _permitted(found: Sequence[R], owner: Callable[[R], str], caller: Caller, execution_id: UUID) -> R:
     if not found:
         raise NotFound("execution", execution_id)
-    if not caller.may_see(found[0].owner_id):
+    if not caller.may_see(owner(found[0])):
         raise Forbidden("This execution belongs to another user; only they or an admin may have it.")
     return found[0]
 
 
-def _columns(*, payloads: bool) -> Columns:
+def _listed(field: ExecutionOrderField, fieldset: Fieldset | None, *, payloads: bool) -> Columns:
+    """The columns of a list's rows."""
+    if fieldset is not None:
+        return (json_of(_TABLE, _RENDERED, fieldset), col(Execution.id), _RENDERED[field.lower()])
     return (*COLUMNS, *_PAYLOADS) if payloads else COLUMNS
+
+
+@lru_cache(SHAPES)
+def _one_rendered(fieldset: Fieldset) -> Prepared:
+    return Prepared(_one(json_of(_TABLE, _RENDERED, fieldset), col(Execution.owner_id), NO_PLACE))
 
 
 def _made(*, payloads: bool) -> Callable[[Iterable[Any]], ExecutionRecord]:
@@ -223,18 +275,20 @@ class _Reader:
         return select(*self.columns).where(*narrowing.of_executions(self.caller, chosen))
 
 
-@cache
+@lru_cache(SHAPES)
 def _whole_list(
     field: ExecutionOrderField,
     direction: OrderDirection,
     *,
     of_all_owners: bool,
     payloads: bool,
+    fieldset: Fieldset | None,
     after: bool,
     backward: bool,
 ) -> Prepared:
-    """The statement for pages of a list that is not narrowed, of any `owner`: there are some dozens."""
-    reader = _Reader(keyset.somebody(of_all_owners=of_all_owners), _columns(payloads=payloads))
+    """The statement for pages of a list that is not narrowed, of any `owner`."""
+    columns = _listed(field, fieldset, payloads=payloads)
+    reader = _Reader(keyset.somebody(of_all_owners=of_all_owners), columns)
     listing = ExecutionListing(field=field, direction=direction)
     return keyset.prepared(partial(_window, reader, listing), after=after, backward=backward)
 

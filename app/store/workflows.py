@@ -1,7 +1,7 @@
 """Workflows in Postgres."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +14,13 @@ from app.errors import Forbidden, NotFound
 from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Key, Page, Window
 from app.records import WorkflowRecord
-from app.statements import Prepared
+from app.rendering import Fieldset, Rendered
+from app.statements import SHAPES, Prepared
 from app.store import keyset
 from app.store.keyset import Order
 from app.store.membership import one_of
 from app.store.patterns import containing
+from app.store.rendering import NO_PLACE, json_of, rendered
 from app.tables import Workflow
 
 _COLUMNS: Sequence[Any] = [
@@ -36,6 +38,9 @@ _COLUMNS: Sequence[Any] = [
 
 
 _ID = col(Workflow.id)
+_TABLE: Any = Workflow.__table__  # type: ignore[attr-defined]  # SQLModel's types do not have it
+# What can be rendered, by the names of attributes.
+_RENDERED: Mapping[str, Any] = {column.key: column for column in _COLUMNS}
 
 
 def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
@@ -100,17 +105,27 @@ async def change(tx: Transaction, workflow: WorkflowRecord, changes: Mapping[str
 
 async def by_ids(connection: Connection, caller: Caller, ids: Sequence[UUID]) -> dict[UUID, WorkflowRecord]:
     """Those of the workflows that exist and that the caller may see."""
-    statement = _these(of_all_owners=caller.is_admin)
+    statement = _these(None, of_all_owners=caller.is_admin)
     result = await connection.execute(statement, {"owner": caller.owner, "ids": list(set(ids))})
     return {row.id: row for row in result.of(WorkflowRecord._make)}
 
 
-@cache
-def _these(*, of_all_owners: bool) -> Prepared:
-    """The statement for workflows of these `ids`."""
+async def render(
+    connection: Connection, caller: Caller, ids: Sequence[UUID], fieldset: Fieldset
+) -> dict[UUID, Rendered]:
+    """What is selected of those of the workflows that exist and that the caller may see."""
+    statement = _these(fieldset, of_all_owners=caller.is_admin)
+    result = await connection.execute(statement, {"owner": caller.owner, "ids": list(set(ids))})
+    return {row.key: row for row in result.of(rendered)}
+
+
+@lru_cache(SHAPES)
+def _these(fieldset: Fieldset | None, *, of_all_owners: bool) -> Prepared:
+    """The statement for workflows of these `ids`, or for what is selected of them."""
     somebody = keyset.somebody(of_all_owners=of_all_owners)
     among: ColumnElement[bool] = any_(bindparam("ids", type_=ARRAY(Uuid())))
-    return Prepared(select(*_COLUMNS).where(visible(somebody), among == _ID))
+    columns = _COLUMNS if fieldset is None else (json_of(_TABLE, _RENDERED, fieldset), _ID, NO_PLACE)
+    return Prepared(select(*columns).where(visible(somebody), among == _ID))
 
 
 async def page(

@@ -19,9 +19,10 @@ from graphql import (
 from app.settings import Settings
 from resolvers.context import Services
 from schema import sdl
+from schema.executor import OperationExecutor
 from tests import factories
 from tests.client import Client
-from tests.twice import CheckedPlans
+from tests.twice import CheckedPlans, Undirected, alike
 
 ROOTS = (
     "viewer",
@@ -49,7 +50,11 @@ def printed() -> GraphQLSchema:
 
 @pytest.mark.parametrize("root", ROOTS)
 async def test_generated_queries_are_answered_alike(
-    root: str, alice: Client, services: Services, printed: GraphQLSchema, checked_plans: CheckedPlans
+    root: str,
+    alice: Client,
+    services: Services,
+    printed: GraphQLSchema,
+    checked_plans: CheckedPlans,
 ) -> None:
     workflow_id = await factories.workflow(alice, "nobody")
     (id, *_) = await factories.recorded(services, "alice", workflow_id, 3)
@@ -65,6 +70,9 @@ async def test_generated_queries_are_answered_alike(
             answer = await alice.answer(query)
 
         assert "errors" not in answer, (query, answer)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(OperationExecutor, "directs", Undirected())
+            assert alike(answer, await alice.answer(query)), query
     assert checked_plans.read > before
 
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from app.auth import ADMIN, USER_SCOPES, Caller
 from app.db import Database
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord, Payloads, WorkflowRecord, value
+from app.rendering import Rendered
 from app.store import events, executions, workflows
 from app.store.tracking import Run
 from app.tables import EventType, ExecutionStatus
@@ -109,3 +110,8 @@ def run_of(execution: ExecutionRecord) -> Run:
 def told(payloads: Payloads) -> tuple[Any, Any]:
     """What the JSON of an execution's payloads says."""
     return value(payloads.input), value(payloads.output)
+
+
+def json_of(found: Rendered) -> Any:
+    """What the JSON of a rendered object says."""
+    return value(found.json)

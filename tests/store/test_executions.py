@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,11 +15,13 @@ from app.filters import EVERY_EXECUTION, ExecutionFilter, Period
 from app.listings import ExecutionListing, ExecutionOrderField
 from app.paging import Key, Page, Window
 from app.records import ExecutionRecord
+from app.rendering import Fieldset
 from app.store import executions
 from app.tables import ExecutionStatus
+from schema.scalars import serialize_datetime
 from tests.eventually import eventually
 from tests.store.ownership import doors, without_caller
-from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller, told
+from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller, json_of, told
 
 PENDING, RUNNING, ENDED = ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED
 NONE_OF_THEM = dict.fromkeys(ExecutionStatus, 0)
@@ -38,11 +40,29 @@ async def told_payloads(connection: Connection, who: Caller, id: UUID) -> dict[U
     return {id: told(each) for id, each in found.items()}
 
 
+ID = Fieldset("Execution", (("id", "id"),))
+
+
+async def rendered(asked: Awaitable[Any]) -> Any:
+    """The ids in what was rendered."""
+    match await asked:
+        case Page(items=items):
+            return [UUID(json_of(each)["id"]) for each in items]
+        case found:
+            return UUID(json_of(found)["id"])
+
+
 SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (executions.get, "record", REFUSAL),
     "lock": (lambda c, who, key: executions.lock(Transaction(c), who, key), "record", REFUSAL),
     "by_ids": (lambda c, who, key: executions.by_ids(c, who, [key]), {"id": "record"}, {}),
     "page": (lambda c, who, _: executions.page(c, who, NEWEST, FIRST), ["record"], []),
+    "render": (lambda c, who, key: rendered(executions.render(c, who, key, ID)), "id", REFUSAL),
+    "render_page": (
+        lambda c, who, _: rendered(executions.render_page(c, who, NEWEST, FIRST, ID)),
+        ["id"],
+        [],
+    ),
     "pages": (
         lambda c, who, _: executions.pages(c, who, [WORKFLOW], NEWEST, FIRST),
         {WORKFLOW: ["record"]},
@@ -82,8 +102,12 @@ def plain(answer: Any, record: ExecutionRecord) -> Any:
     match answer:
         case Page():
             return ["record" if item == record else item for item in answer.items]
+        case list():
+            return [plain(item, record) for item in answer]
         case dict():
             return {"id" if key == record.id else key: plain(value, record) for key, value in answer.items()}
+        case UUID():
+            return "id" if answer == record.id else answer
         case _:
             return "record" if answer == record else answer
 
@@ -137,6 +161,26 @@ async def test_a_missing_execution_is_not_found(rows: Rows) -> None:
         assert await executions.payloads(tx.connection, ALICE, [id]) == {}
 
     assert caught.value.id == str(id)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 1, 8, 12, 0, 0, 999_999, UTC),
+        datetime(2026, 1, 8, 12, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999, UTC),
+        datetime(987, 6, 5, 4, 3, 2, 1_000, UTC),
+        datetime(9999, 12, 30, 23, 59, 59, 999_999, UTC),
+    ],
+)
+async def test_a_moment_is_rendered_as_it_is_written_elsewhere(rows: Rows, moment: datetime) -> None:
+    execution = await rows.pending(created_at=moment)
+    fieldset = Fieldset("Execution", (("object", "created_at"), ("row", "started_at")))
+
+    async with rows.db.read() as connection:
+        found = await executions.render(connection, ALICE, execution.id, fieldset)
+
+    assert json_of(found) == {"object": serialize_datetime(moment), "row": None}
 
 
 async def test_a_new_execution_has_no_version_yet(rows: Rows) -> None:

@@ -14,9 +14,10 @@ from app.errors import Forbidden, NotFound
 from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Page, Window
 from app.records import WorkflowRecord
+from app.rendering import Fieldset
 from app.store import workflows
 from tests.store.ownership import doors, without_caller
-from tests.store.rows import ALICE, BOB, NOW, ROOT, Rows
+from tests.store.rows import ALICE, BOB, NOW, ROOT, Rows, json_of
 
 SCHEMA = {"type": "object", "required": ["order"]}
 
@@ -26,12 +27,19 @@ DOORS = doors(workflows, writers=frozenset({"create", "change"}))
 
 Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
 
+
+async def rendered(connection: Connection, who: Caller, id: UUID) -> dict[UUID, Any]:
+    found = await workflows.render(connection, who, [id], Fieldset("Workflow", (("name", "name"),)))
+    return {id: json_of(each) for id, each in found.items()}
+
+
 # What each door shows of one workflow of alice's: to her, and to a stranger.
 SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (workflows.get, "record", REFUSAL),
     "get_with_schema": (workflows.get_with_schema, ("record", SCHEMA), REFUSAL),
     "lock": (lambda c, who, key: workflows.lock(Transaction(c), who, key), "record", REFUSAL),
     "by_ids": (lambda c, who, key: workflows.by_ids(c, who, [key]), {"id": "record"}, {}),
+    "render": (rendered, {"id": {"name": "Order"}}, {}),
     "page": (lambda c, who, _: workflows.page(c, who, EVERYTHING, Window()), ["record"], []),
     "count": (lambda c, who, _: workflows.count(c, who, EVERYTHING), 1, 0),
     "input_schemas": (lambda c, who, key: workflows.input_schemas(c, who, [key]), {"id": SCHEMA}, {}),
