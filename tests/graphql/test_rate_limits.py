@@ -201,17 +201,19 @@ async def test_a_costly_mutation_answers_with_the_refusal_too(thrifty: Settings)
 
 
 async def granted(rates: Rates) -> int:
-    """What a replica lets a user spend, three points at a time; 0 for nothing."""
+    """What a replica lets a user do and spend, three at a time; 0 for nothing."""
     try:
-        await rates.charge("alice", mutations=1, cost=3)
+        await rates.charge("alice", mutations=3, cost=3)
     except RateLimited:
         return 0
     return 3
 
 
-async def test_replicas_take_cost_in_portions_and_grant_nearly_all_of_it(valkey: Server) -> None:
+@pytest.mark.parametrize("limited", ["mutations_per_minute", "cost_per_minute"])
+async def test_replicas_take_portions_and_grant_nearly_all_of_it(valkey: Server, limited: str) -> None:
     async with Valkey(valkey.address, prefix="test", wait_seconds=5.0) as shared:
-        replicas = [Rates(shared, mutations_per_minute=0, cost_per_minute=1_000) for _ in range(2)]
+        limits = {"mutations_per_minute": 0, "cost_per_minute": 0, limited: 1_000}
+        replicas = [Rates(shared, **limits) for _ in range(2)]
         total = 0
         while step := sum([await granted(rates) for rates in replicas]):
             total += step
@@ -222,9 +224,10 @@ async def test_replicas_take_cost_in_portions_and_grant_nearly_all_of_it(valkey:
     assert asked < 130
 
 
-async def test_a_flood_does_not_open_the_gates(valkey: Server, settings: Settings) -> None:
+@pytest.mark.parametrize("limit", [100, 1_200])
+async def test_a_flood_gets_the_limit_and_no_more(valkey: Server, settings: Settings, limit: int) -> None:
     async with Valkey(valkey.address, prefix="test", wait_seconds=settings.redis_wait_seconds) as shared:
-        rates = Rates(shared, mutations_per_minute=100, cost_per_minute=0)
+        rates = Rates(shared, mutations_per_minute=limit, cost_per_minute=0)
 
         async def done() -> bool:
             try:
@@ -235,7 +238,7 @@ async def test_a_flood_does_not_open_the_gates(valkey: Server, settings: Setting
 
         flood = await asyncio.gather(*(done() for _ in range(5_000)))
 
-    assert sum(flood) == 100
+    assert sum(flood) == limit
 
 
 async def test_zero_is_without_limit(settings: Settings) -> None:
