@@ -48,7 +48,7 @@ class Driver(asyncpg.Connection):
         return bool(poll.poll(0))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Connection:
     """Executes statements that are written with SQLAlchemy."""
 
@@ -65,6 +65,22 @@ class Connection:
             return Rows(shape, ())
         shape, ordered = self.statements.ready(statement, values or {})
         return Rows(shape, await self.driver.fetch(shape.text, *ordered))
+
+
+@dataclass
+class SingleUse(Connection):
+    """A connection for one statement, which is a transaction by itself."""
+
+    used: bool = False
+
+    async def execute(
+        self, statement: ClauseElement | Prepared, values: Values | Sequence[Values] | None = None
+    ) -> Rows:
+        """What the statement returns; raises RuntimeError for a second one."""
+        if self.used:
+            raise RuntimeError("a second statement, and no transaction that has both")
+        self.used = True
+        return await super().execute(statement, values)
 
 
 @dataclass(frozen=True)
@@ -138,8 +154,15 @@ class Database:
         async with self.read() as connection, connection.driver.transaction():
             transaction = Transaction(connection)
             yield transaction
-        if transaction.deliveries:
-            self._announce(transaction.deliveries)
+        self._tell(transaction)
+
+    @asynccontextmanager
+    async def write_once(self) -> AsyncIterator[Transaction]:
+        """As `write`, for one statement: it needs no BEGIN and no COMMIT, and saves their round trips."""
+        async with self.read() as connection:
+            transaction = Transaction(SingleUse(connection.driver, connection.statements))
+            yield transaction
+        self._tell(transaction)
 
     async def ping(self) -> None:
         """Raise Unavailable unless Postgres answers."""
@@ -156,6 +179,10 @@ class Database:
                 await pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+    def _tell(self, transaction: Transaction) -> None:
+        if transaction.deliveries:
+            self._announce(transaction.deliveries)
 
     async def _acquired(self) -> Any:
         while self._at_hand:

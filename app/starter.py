@@ -9,7 +9,7 @@ from app.db import Database, Transaction
 from app.errors import StartRejected
 from app.records import Draft, ExecutionRecord, FailureRecord
 from app.store import events, tracking
-from app.store.tracking import StartRequest, Tracked
+from app.store.tracking import StartRequest
 from app.tables import EventType, ExecutionStatus, FailureReason
 from app.temporal import NotRunning, Temporal
 
@@ -19,41 +19,47 @@ async def start(db: Database, temporal: Temporal, request: StartRequest) -> Exec
     try:
         run_id = await temporal.start(request)
     except StartRejected as error:
-        return await _reject(db, request.execution_id, error.message)
-    execution = await _accept(db, request.execution_id, run_id)
+        return await _reject(db, request.execution.id, error.message)
+    execution = await _accept(db, request.execution, run_id)
     if execution.status is ExecutionStatus.CANCELLED and execution.temporal_run_id is None:
-        await _withdraw(db, temporal, request)
+        await _withdraw(db, temporal, execution)
     return execution
 
 
 async def settle(db: Database, temporal: Temporal, execution_id: UUID) -> None:
     """Finish a start that its API process left, unless another has meanwhile; raises Unavailable."""
     async with db.read() as connection:
-        request, status = await tracking.start_request(connection, execution_id)
-    if status is ExecutionStatus.PENDING:
+        request = await tracking.start_request(connection, execution_id)
+    if request.execution.status is ExecutionStatus.PENDING:
         await start(db, temporal, request)
-    elif status is ExecutionStatus.CANCELLED:
-        await _withdraw(db, temporal, request)
+    elif request.execution.status is ExecutionStatus.CANCELLED:
+        await _withdraw(db, temporal, request.execution)
 
 
-async def _accept(db: Database, execution_id: UUID, run_id: str) -> ExecutionRecord:
+async def _accept(db: Database, execution: ExecutionRecord, run_id: str) -> ExecutionRecord:
+    """Record that an execution runs which was PENDING, unless it is not any more."""
+    async with db.write_once() as tx:
+        started = await _record_started(tx, execution, run_id)
+    if started is not None:
+        return started
+    # Something has happened to it meanwhile.
     async with db.write() as tx:
-        tracked = await tracking.lock(tx, execution_id)
-        if tracked.execution.status is not ExecutionStatus.PENDING:
-            return tracked.execution
-        return await _record_started(tx, tracked, run_id)
+        present = (await tracking.lock(tx, execution.id)).execution
+        if present.status is not ExecutionStatus.PENDING:
+            return present
+        return await _record_started(tx, present, run_id) or present
 
 
-async def _record_started(tx: Transaction, tracked: Tracked, run_id: str) -> ExecutionRecord:
+async def _record_started(tx: Transaction, execution: ExecutionRecord, run_id: str) -> ExecutionRecord | None:
     now = datetime.now(UTC)
     draft = Draft(
         EventType.EXECUTION_STARTED, "Started", now, ExecutionStatus.RUNNING, changes={"started_at": now}
     )
     # The run's first history event is this start: it is recorded herewith.
     deliveries = await events.append(
-        tx, tracked.execution, [draft], temporal_run_id=run_id, next_history_event=2, start_unsettled=False
+        tx, execution, [draft], temporal_run_id=run_id, next_history_event=2, start_unsettled=False
     )
-    return deliveries[-1].execution
+    return deliveries[-1].execution if deliveries else None
 
 
 async def _reject(db: Database, execution_id: UUID, message: str) -> ExecutionRecord:
@@ -73,10 +79,10 @@ async def _reject(db: Database, execution_id: UUID, message: str) -> ExecutionRe
     return deliveries[-1].execution if deliveries else tracked.execution
 
 
-async def _withdraw(db: Database, temporal: Temporal, request: StartRequest) -> None:
+async def _withdraw(db: Database, temporal: Temporal, execution: ExecutionRecord) -> None:
     """End on Temporal what was cancelled here while its start was on the way."""
     reason = "Cancelled before it was started"
     with suppress(NotRunning):
-        await temporal.terminate(request.temporal_workflow_id, request.owner_id, reason)
-    async with db.write() as tx:
-        await tracking.advance(tx, request.execution_id, start_unsettled=False)
+        await temporal.terminate(execution.temporal_workflow_id, execution.owner_id, reason)
+    async with db.write_once() as tx:
+        await tracking.advance(tx, execution.id, start_unsettled=False)

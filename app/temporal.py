@@ -150,7 +150,7 @@ class Temporal:
                 handle = await self._client.start_workflow(
                     request.workflow_type,
                     args=[] if request.input is None else [request.input],
-                    id=request.temporal_workflow_id,
+                    id=request.execution.temporal_workflow_id,
                     task_queue=request.task_queue,
                     execution_timeout=timedelta(seconds=timeout) if timeout else None,
                     start_delay=request.delay(datetime.now(UTC)),
@@ -158,7 +158,7 @@ class Temporal:
                     rpc_timeout=self._timeout,
                 )
         except WorkflowAlreadyStartedError:
-            return await self._first_run_id(request.temporal_workflow_id)
+            return await self._first_run_id(request.execution.temporal_workflow_id)
         except (NotRunning, Refused) as error:
             raise StartRejected(str(error)) from error
         run_id = handle.first_execution_run_id

@@ -20,7 +20,7 @@ import uvloop
 from app import migrate, servers
 from app.db import Database
 from app.records import Draft
-from app.store import events, executions, tracking, workflows
+from app.store import events, tracking, workflows
 from app.tables import EventType, ExecutionStatus
 from benchmarks.measures import say
 from benchmarks.processes import cpu_seconds
@@ -91,18 +91,15 @@ async def _execution(db: Database, owner: str) -> UUID:
     workflow = {"name": "Order", "workflow_type": "OrderWorkflow", "task_queue": "orders"}
     async with db.write() as tx:
         created = await workflows.create(tx, {**named, **workflow})
-        execution = await executions.create(
-            tx,
-            {
-                **named,
-                "id": id,
-                "workflow_id": created.id,
-                "status": ExecutionStatus.PENDING,
-                "started_by": owner,
-                "temporal_workflow_id": str(id),
-            },
-        )
-        await events.append(tx, execution, [Draft(EventType.EXECUTION_CREATED, "Created", now)])
+        values = {
+            **named,
+            "id": id,
+            "workflow_id": created.id,
+            "status": ExecutionStatus.PENDING,
+            "started_by": owner,
+            "temporal_workflow_id": str(id),
+        }
+        await events.create(tx, values, Draft(EventType.EXECUTION_CREATED, "Created", now))
     return id
 
 

@@ -11,7 +11,7 @@ from app.auth import WRITE_EXECUTIONS
 from app.db import Transaction
 from app.errors import InvalidInput, Issue, Unavailable
 from app.inputs import Label
-from app.records import Draft, ExecutionRecord, WorkflowRecord, value
+from app.records import Draft, WorkflowRecord, value
 from app.store import events as event_store
 from app.store import executions as store
 from app.store import requests
@@ -20,7 +20,7 @@ from app.store.tracking import StartRequest
 from app.tables import EventType, ExecutionStatus
 from app.temporal import WORKFLOW_ID_PREFIX
 from resolvers.context import Context, parse_id
-from resolvers.outcome import Outcome, append
+from resolvers.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,25 @@ async def _place(
     context: Context, new: NewExecution, idempotency_key: str | None, asked: Mapping[str, Any]
 ) -> Outcome:
     """Insert the execution, then start it; one that the key has started before is found again."""
-    async with context.db.write() as tx:
-        created = await _create(tx, context, new, idempotency_key, asked)
+    if idempotency_key is None:
+        async with context.db.write_once() as tx:
+            created = await _create(tx, context, new, uuid4())
+    else:
+        request = requests.Request(new.workflow.owner_id, idempotency_key, asked)
+        async with context.db.write() as tx:
+            created = await _create_or_find(tx, context, new, request)
     return created if created.replayed else await _start(context, created, new)
 
 
 async def _start(context: Context, created: Outcome, new: NewExecution) -> Outcome:
-    request = _start_request(created.execution, new)
+    request = StartRequest(
+        execution=created.execution,
+        workflow_type=new.workflow.workflow_type,
+        task_queue=new.workflow.task_queue,
+        input=new.input,
+        execution_timeout_seconds=new.workflow.execution_timeout,
+        start_delay_seconds=new.start_delay,
+    )
     try:
         started = await starter.start(context.db, context.services.temporal, request)
     except Unavailable:
@@ -121,23 +133,22 @@ async def _start(context: Context, created: Outcome, new: NewExecution) -> Outco
     return replace(created, execution=started)
 
 
-async def _create(
-    tx: Transaction,
-    context: Context,
-    new: NewExecution,
-    idempotency_key: str | None,
-    asked: Mapping[str, Any],
+async def _create_or_find(
+    tx: Transaction, context: Context, new: NewExecution, request: requests.Request
 ) -> Outcome:
-    now, id, owner = datetime.now(UTC), uuid4(), new.workflow.owner_id
-    if idempotency_key is not None:
-        request = requests.Request(owner, idempotency_key, asked)
-        earlier = await requests.claim(tx, context.caller, request, id)
-        if earlier is not None:
-            first = await event_store.first_position(tx.connection, earlier.id)
-            return Outcome(earlier, first, replayed=True)
+    id = uuid4()
+    earlier = await requests.claim(tx, context.caller, request, id)
+    if earlier is None:
+        return await _create(tx, context, new, id)
+    first = await event_store.first_position(tx.connection, earlier.id)
+    return Outcome(earlier, first, replayed=True)
+
+
+async def _create(tx: Transaction, context: Context, new: NewExecution, id: UUID) -> Outcome:
+    now = datetime.now(UTC)
     values = {
         "id": id,
-        "owner_id": owner,
+        "owner_id": new.workflow.owner_id,
         "workflow_id": new.workflow.id,
         "status": ExecutionStatus.PENDING,
         "input": new.input,
@@ -150,18 +161,5 @@ async def _create(
         "updated_at": now,
     }
     draft = Draft(EventType.EXECUTION_CREATED, "Created", now, actor=context.caller.subject)
-    return await append(tx, await store.create(tx, values), draft)
-
-
-def _start_request(execution: ExecutionRecord, new: NewExecution) -> StartRequest:
-    return StartRequest(
-        execution_id=execution.id,
-        owner_id=execution.owner_id,
-        temporal_workflow_id=execution.temporal_workflow_id,
-        workflow_type=new.workflow.workflow_type,
-        task_queue=new.workflow.task_queue,
-        input=new.input,
-        execution_timeout_seconds=new.workflow.execution_timeout,
-        start_delay_seconds=new.start_delay,
-        created_at=execution.created_at,
-    )
+    delivery = await event_store.create(tx, values, draft)
+    return Outcome(delivery.execution, delivery.event.position)

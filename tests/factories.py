@@ -9,7 +9,7 @@ from sqlmodel import col, update
 
 from app.records import Draft
 from app.store import events as event_store
-from app.store import executions, tracking
+from app.store import tracking
 from app.tables import EventType, ExecutionStatus, Workflow
 from resolvers.context import Services
 from tests.client import Client
@@ -224,8 +224,7 @@ async def recorded(services: Services, owner: str, workflow_id: str, count: int,
             **more,
         }
         async with services.db.write() as tx:
-            created = await executions.create(tx, values)
-            await event_store.append(tx, created, [Draft(EventType.EXECUTION_CREATED, "Created", moment)])
+            await event_store.create(tx, values, Draft(EventType.EXECUTION_CREATED, "Created", moment))
     return [str(id) for id in ids]
 
 

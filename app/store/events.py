@@ -1,20 +1,23 @@
 """The event log: appended in the transaction that changes the execution, read by position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
+    CTE,
+    BindParameter,
     ColumnElement,
     FromClause,
+    Insert,
     Integer,
     Text,
+    Update,
     Uuid,
     bindparam,
     cast,
@@ -26,8 +29,9 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy import DateTime as Timestamp
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import col
 
 from app.auth import Caller
@@ -85,26 +89,30 @@ def visible(caller: Caller) -> ColumnElement[bool]:
     return true() if caller.is_admin else col(ExecutionEvent.owner_id) == caller.owner
 
 
+async def create(tx: Transaction, values: Mapping[str, Any], draft: Draft) -> Delivery:
+    """Insert an execution with its first event; `values` are its columns."""
+    given = {**_NEW, **values}
+    (delivery,) = await _record(tx, _created(tuple(given)), given, given["status"], [draft])
+    return delivery
+
+
 async def append(
     tx: Transaction, execution: ExecutionRecord, drafts: Sequence[Draft], **changes: Any
 ) -> list[Delivery]:
-    """Append events to a locked execution and change it with them; an ended execution takes none.
+    """Append events to an execution and change it with them; one that has ended takes none.
 
-    `changes` are further columns of the execution. Lock order: execution rows by id, then the feed, then
-    the tallies.
+    Nor does one that has changed since it was read, as a locked one has not. `changes` are further columns of
+    the execution. Lock order: execution rows by id, then the feed, then the tallies.
     """
     drafts = _until_terminal(execution.status, drafts)
     if not drafts:
         return []
-    changed = await _change(tx, execution, drafts, changes)
-    if changed is None:
-        return []
-    last = await _bump(tx, execution, changed, len(drafts))
-    rows = _place(execution, drafts, last - len(drafts))
-    await tx.connection.execute(_INSERT, [row._asdict() for row in rows])
-    deliveries = [Delivery(row, changed) for row in rows]
-    tx.deliveries.extend(deliveries)
-    return deliveries
+    values = _values(drafts, changes)
+    moves = values.get("status", execution.status) is not execution.status
+    given = {"changed": execution.id, "known": execution.version, **values}
+    if moves:
+        given["left"] = execution.status
+    return await _record(tx, _appended(tuple(values), moves=moves), given, execution.status, drafts)
 
 
 async def bounds(connection: Connection, owner: str) -> Bounds:
@@ -314,49 +322,64 @@ def _until_terminal(status: ExecutionStatus, drafts: Sequence[Draft]) -> list[Dr
     return kept
 
 
-async def _change(
-    tx: Transaction, execution: ExecutionRecord, drafts: Sequence[Draft], changes: Mapping[str, Any]
-) -> ExecutionRecord | None:
-    """The execution after the drafts; None where it has ended meanwhile, which the row itself decides."""
-    values: dict[str, Any] = dict(changes)
+def _values(drafts: Sequence[Draft], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the execution that change with the drafts."""
+    values = dict(changes)
     for draft in drafts:
         values.update(draft.changes)
         if draft.status is not None:
             values["status"] = draft.status
-    given = {"changed": execution.id, "events": len(drafts), **values}
-    changed = (await tx.connection.execute(_CHANGE, given)).of(ExecutionRecord.of)
-    return changed[0] if changed else None
+    return values
 
 
-async def _bump(tx: Transaction, before: ExecutionRecord, after: ExecutionRecord, count: int) -> int:
-    """Take the next positions of the feed; its lock held, move the execution's tallies where it must."""
-    move = tallies.move(before, after)
-    statement = _BUMP if move is None else _BUMP_AND_MOVE
-    taken = {"owner": after.owner_id, "taken": count, **(move or {})}
-    last: int = (await tx.connection.execute(statement, taken)).scalar_one()
-    return last
+async def _record(
+    tx: Transaction,
+    statement: Prepared,
+    values: Mapping[str, Any],
+    status: ExecutionStatus,
+    drafts: Sequence[Draft],
+) -> list[Delivery]:
+    """Have a statement append the drafts to an execution that has the status; nothing where it finds none."""
+    entries = _entries(status, drafts)
+    found = await tx.connection.execute(statement, {**values, **entries, "appended": len(drafts)})
+    for *columns, position in found.of(list):
+        tx.deliveries.extend(_placed(ExecutionRecord(*columns), position, drafts, entries))
+    return tx.deliveries[-len(drafts) :] if found.records else []
 
 
-def _place(execution: ExecutionRecord, drafts: Sequence[Draft], before: int) -> list[EventRecord]:
-    rows, status, now = [], execution.status, datetime.now(UTC)
-    for offset, draft in enumerate(drafts, start=1):
-        status = draft.status or status
-        rows.append(
-            EventRecord(
-                owner_id=execution.owner_id,
-                position=before + offset,
-                execution_id=execution.id,
-                version=execution.version + offset,
-                type=draft.type,
-                status=status,
-                message=draft.message,
-                timestamp=draft.timestamp,
-                actor=draft.actor,
-                details=draft.details,
-                recorded_at=now,
-            )
+def _entries(status: ExecutionStatus, drafts: Sequence[Draft]) -> dict[str, Any]:
+    """What is told of an execution that has the status, in the columns of its events."""
+    statuses = [status := draft.status or status for draft in drafts]
+    return {
+        "types": [draft.type for draft in drafts],
+        "statuses": statuses,
+        "messages": [draft.message for draft in drafts],
+        "timestamps": [draft.timestamp for draft in drafts],
+        "actors": [draft.actor for draft in drafts],
+        "details": [draft.details for draft in drafts],
+        "recorded_at": datetime.now(UTC),
+    }
+
+
+def _placed(
+    execution: ExecutionRecord, position: int, drafts: Sequence[Draft], entries: Mapping[str, Any]
+) -> Iterator[Delivery]:
+    """The events as they are in the log, the last of them at a position; the execution is as after them."""
+    for offset, (draft, status) in enumerate(zip(drafts, entries["statuses"], strict=True), 1 - len(drafts)):
+        event = EventRecord(
+            owner_id=execution.owner_id,
+            position=position + offset,
+            execution_id=execution.id,
+            version=execution.version + offset,
+            type=draft.type,
+            status=status,
+            message=draft.message,
+            timestamp=draft.timestamp,
+            actor=draft.actor,
+            details=draft.details,
+            recorded_at=entries["recorded_at"],
         )
-    return rows
+        yield Delivery(event, execution)
 
 
 def _delivery(row: Any) -> Delivery:
@@ -364,23 +387,83 @@ def _delivery(row: Any) -> Delivery:
     return Delivery(EventRecord(*row[:width]), ExecutionRecord(*row[width:]))
 
 
-def _bump_feed() -> ReturningInsert[tuple[int]]:
-    taken = bindparam("taken", type_=BigInteger)
-    first = upsert(Feed).values(owner_id=bindparam("owner"), last_position=taken)
-    bump = first.on_conflict_do_update(
-        index_elements=[col(Feed.owner_id)], set_={"last_position": col(Feed.last_position) + taken}
+@cache
+def _created(columns: tuple[str, ...]) -> Prepared:
+    """The statement that inserts an execution, of which these columns are given, with its first event."""
+    given: dict[str, Any] = {name: bindparam(name) for name in columns}
+    return _logged(insert(Execution).values(given), moves=True)
+
+
+@cache
+def _appended(columns: tuple[str, ...], *, moves: bool) -> Prepared:
+    """The statement that appends events to an execution, with which these of its columns change.
+
+    Where it `moves`, it goes from the tallies of one status to those of another.
+    """
+    given: dict[str, Any] = {name: bindparam(name) for name in columns}
+    version = col(Execution.version)
+    change = (
+        update(Execution)
+        .where(col(Execution.id) == bindparam("changed"), version == bindparam("known"), IS_OPEN)
+        .values({**given, "version": version + _APPENDED, "updated_at": func.now()})
     )
-    return bump.returning(col(Feed.last_position))
+    return _logged(change, moves=moves, left=bindparam("left", type_=Text))
 
 
-_BUMPED = _bump_feed().cte("bumped")
-_BUMP = Prepared(_bump_feed())
-_BUMP_AND_MOVE = Prepared(select(_BUMPED.c.last_position).add_cte(tallies.moved(_BUMPED)))
-_INSERT = Prepared(insert(ExecutionEvent))
-# Whatever other columns it is given, it changes with these.
-_CHANGE = Prepared(
-    update(Execution)
-    .where(col(Execution.id) == bindparam("changed"), IS_OPEN)
-    .values(version=col(Execution.version) + bindparam("events"), updated_at=func.now())
-    .returning(*executions.COLUMNS)
-)
+def _logged(change: Insert | Update, *, moves: bool, left: ColumnElement[Any] | None = None) -> Prepared:
+    """A statement that changes an execution, and appends to the log what is told of that.
+
+    Each part waits for the row of the one before: so the locks are taken in their order.
+    """
+    changed = change.returning(*executions.COLUMNS).cte("changed")
+    bumped = _bumped(changed)
+    parts = [_inserted(changed, bumped)]
+    if moves:
+        parts.append(tallies.moved(changed, bumped, left))
+    last = select(changed, bumped.c.last_position).select_from(bumped.join(changed, true()))
+    return Prepared(last.add_cte(*parts))
+
+
+def _bumped(changed: CTE) -> CTE:
+    """The part that takes the next positions of the feed of the changed execution's owner."""
+    first = upsert(Feed).from_select(["owner_id", "last_position"], select(changed.c.owner_id, _APPENDED))
+    position = col(Feed.last_position)
+    bump = first.on_conflict_do_update(
+        index_elements=[col(Feed.owner_id)], set_={"last_position": position + first.excluded.last_position}
+    )
+    return bump.returning(position).cte("bumped")
+
+
+def _inserted(changed: CTE, bumped: CTE) -> CTE:
+    """The part that inserts the events."""
+    arrays = func.unnest(*_ENTRIES.values())
+    entries = arrays.table_valued(*_ENTRIES, with_ordinality="place").render_derived()
+    before = entries.c.place - _APPENDED
+    rows = select(
+        changed.c.owner_id,
+        bumped.c.last_position + before,
+        changed.c.id,
+        changed.c.version + before,
+        *(entries.c[name] for name in _ENTRIES),
+        bindparam("recorded_at", type_=Timestamp(timezone=True)),
+    ).select_from(bumped.join(changed, true()).join(entries, true()))
+    columns = ["owner_id", "position", "execution_id", "version", *_ENTRIES, "recorded_at"]
+    return insert(ExecutionEvent).from_select(columns, rows).cte("inserted")
+
+
+def _array(name: str, of: Any) -> BindParameter[Any]:
+    return bindparam(name, type_=ARRAY(of))
+
+
+# The columns of a new execution that its table has no default for.
+_NEW = {"version": 1, "next_history_event": 1, "start_unsettled": True}
+_APPENDED: BindParameter[int] = bindparam("appended", type_=Integer)
+# The columns of events that differ between those of one statement.
+_ENTRIES = {
+    "type": _array("types", Text),
+    "status": _array("statuses", Text),
+    "message": _array("messages", Text),
+    "timestamp": _array("timestamps", Timestamp(timezone=True)),
+    "actor": _array("actors", Text),
+    "details": _array("details", JSONB),
+}

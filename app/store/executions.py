@@ -1,4 +1,4 @@
-"""Executions in Postgres. They change only through `events.append`."""
+"""Executions in Postgres. They come and change only through `events`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    insert,
     literal_column,
     select,
 )
@@ -88,8 +87,8 @@ _RENDERED: Mapping[str, Any] = {
 }
 
 _ONE, _ONE_WITH_PAYLOADS = Prepared(_one(*COLUMNS)), Prepared(_one(*COLUMNS, *_PAYLOADS))
-_INSERT = Prepared(insert(Execution).returning(*COLUMNS))
-_LOCKED = Prepared(_one(*COLUMNS).with_for_update())
+# Those who refer to it, as a rerun does, are not held up.
+_LOCKED = Prepared(_one(*COLUMNS).with_for_update(key_share=True))
 _owner, _key = attrgetter("owner_id"), attrgetter("key")
 
 
@@ -97,12 +96,6 @@ def visible(caller: Caller) -> ColumnElement[bool]:
     """The executions that the caller may see."""
     # Everything is recorded; only so will Postgres use the indexes of all owners' lists.
     return literal_column(RECORDED, Boolean) if caller.is_admin else col(Execution.owner_id) == caller.owner
-
-
-async def create(tx: Transaction, values: dict[str, Any]) -> ExecutionRecord:
-    """Insert an execution at version 0; its first event makes that 1."""
-    (created,) = (await tx.connection.execute(_INSERT, {"version": 0, **values})).of(ExecutionRecord.of)
-    return created
 
 
 async def get(

@@ -11,7 +11,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
-    bindparam,
+    Subquery,
     case,
     cast,
     extract,
@@ -28,7 +28,6 @@ from sqlmodel import col
 from app.auth import Caller
 from app.db import Connection
 from app.filters import Period, StatsFilter
-from app.records import ExecutionRecord
 from app.stats import BUCKET_GROWTH, FIRST_BUCKET_SECONDS, Counts, Stats, TimeBucket
 from app.store import workflows
 from app.store.membership import one_of
@@ -39,46 +38,27 @@ Timeline = Mapping[datetime, Counts]
 _TALLY = METADATA.tables["execution_tally"].c
 _KEY = [_TALLY.owner_id, _TALLY.workflow_id, _TALLY.hour, _TALLY.status, _TALLY.duration_bucket]
 
-_ENTERED, _LEFT = (cast(bindparam(name), _TALLY.status.type) for name in ("entered", "left"))
-
 
 def visible(caller: Caller) -> ColumnElement[bool]:
     """The tallies of those executions that the caller may see."""
     return true() if caller.is_admin else _TALLY.owner_id == caller.owner
 
 
-def move(before: ExecutionRecord, after: ExecutionRecord) -> dict[str, Any] | None:
-    """What `moved` is given for a change of an execution; None where no tally changes.
+def moved(changed: CTE, locked: CTE, left: ColumnElement[Any] | None) -> CTE:
+    """The part of a statement that moves a `changed` execution from its tallies to others.
 
-    An execution at version 0 is new: it comes from no tally. It never leaves the tallies of an end.
-    """
-    left = None if before.version == 0 else before.status
-    if left is after.status:
-        return None
-    return {
-        "owner": after.owner_id,
-        "workflow": after.workflow_id,
-        "hour": TimeBucket.HOUR.start(after.created_at),
-        "left": left,
-        "entered": after.status,
-        "started_at": after.started_at,
-        "completed_at": after.completed_at,
-    }
-
-
-def moved(locked: CTE) -> CTE:
-    """The part of a statement that moves an execution from its tallies to others.
-
+    It comes from those of the status that it has `left`, which is never that of an end; a new one from none.
     It begins when `locked` has yielded its row: the lock of the owner's feed is held.
     """
+    spans, sides = _spans(changed), _sides(changed, left)
     rows = select(
-        bindparam("owner", type_=_TALLY.owner_id.type),
-        bindparam("workflow", type_=_TALLY.workflow_id.type),
-        _SPANS.c.hour,
-        _SIDES.c.status,
-        _SIDES.c.duration_bucket,
-        _SIDES.c.change,
-    ).select_from(locked.join(_SPANS, true()).join(_SIDES, true()))
+        changed.c.owner_id,
+        changed.c.workflow_id,
+        spans.c.hour,
+        sides.c.status,
+        sides.c.duration_bucket,
+        sides.c.change,
+    ).select_from(locked.join(changed, true()).join(spans, true()).join(sides, true()))
     insert = upsert(ExecutionTally).from_select([*_KEY, _TALLY.count], rows)
     added = {"count": _TALLY.count + insert.excluded.count}
     return insert.on_conflict_do_update(index_elements=_KEY, set_=added).cte("moved")
@@ -191,22 +171,27 @@ def _by_workflow(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
     return found
 
 
-def _duration_bucket() -> ColumnElement[int]:
+def _spans(changed: CTE) -> Subquery:
+    """An execution counts in its hour and in all time."""
+    hour = func.date_trunc(_literal("hour"), changed.c.created_at, _literal("UTC"), type_=_TALLY.hour.type)
+    ever = literal(ALL_TIME, _TALLY.hour.type)
+    return union_all(select(hour.label("hour")).select_from(changed), select(ever)).subquery("spans")
+
+
+def _sides(changed: CTE, left: ColumnElement[Any] | None) -> Subquery:
+    """What an execution enters, and what it leaves unless it is new."""
+    bucket = _duration_bucket(changed).label("duration_bucket")
+    entered = select(changed.c.status, bucket, _literal(1).label("change"))
+    if left is None:
+        return entered.subquery("sides")
+    return union_all(entered, select(left, _literal(0), _literal(-1))).subquery("sides")
+
+
+def _duration_bucket(changed: CTE) -> ColumnElement[int]:
     """The bucket that `stats.seconds` stands for; migration 0002 counted by the same formula."""
-    end, start = (bindparam(name, type_=_TALLY.hour.type) for name in ("completed_at", "started_at"))
+    end, start = changed.c.completed_at, changed.c.started_at
     millisecond = _literal(FIRST_BUCKET_SECONDS)
     long = func.greatest(extract("epoch", end - func.coalesce(start, end)), millisecond)
     place = func.floor(func.ln(long / millisecond) / func.ln(_literal(BUCKET_GROWTH)))
-    bucket = case({ExecutionStatus.COMPLETED: 1 + func.coalesce(place, 0)}, value=_ENTERED, else_=0)
-    return cast(bucket, _TALLY.duration_bucket.type)
-
-
-# An execution counts in its hour and in all time; it leaves a status, unless it is new, and enters another.
-_SPANS = union_all(
-    select(bindparam("hour", type_=_TALLY.hour.type).label("hour")),
-    select(literal(ALL_TIME, _TALLY.hour.type)),
-).subquery("spans")
-_SIDES = union_all(
-    select(_ENTERED.label("status"), _duration_bucket().label("duration_bucket"), literal(1).label("change")),
-    select(_LEFT, literal(0), literal(-1)).where(_LEFT.is_not(None)),
-).subquery("sides")
+    completed = changed.c.status == ExecutionStatus.COMPLETED
+    return cast(case((completed, 1 + func.coalesce(place, 0)), else_=0), _TALLY.duration_bucket.type)

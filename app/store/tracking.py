@@ -31,7 +31,8 @@ _RUN_COLUMNS: Sequence[Any] = [
 _LOCK = Prepared(
     select(*COLUMNS, col(Execution.next_history_event), col(Execution.cancel_requested_at))
     .where(col(Execution.id) == bindparam("id"))
-    .with_for_update()
+    # Those who refer to it, as a rerun does, are not held up.
+    .with_for_update(key_share=True)
 )
 _ADVANCE = Prepared(update(Execution).where(col(Execution.id) == bindparam("advanced")))
 
@@ -76,21 +77,18 @@ class Stale:
 class StartRequest:
     """All that Temporal needs to start an execution."""
 
-    execution_id: UUID
-    owner_id: str
-    temporal_workflow_id: str
+    execution: ExecutionRecord
     workflow_type: str
     task_queue: str
     input: Any
     execution_timeout_seconds: int | None
     start_delay_seconds: int | None
-    created_at: datetime
 
     def delay(self, now: datetime) -> timedelta | None:
         """How long the first task still has to wait: a delay counts from the creation on."""
         if self.start_delay_seconds is None:
             return None
-        return max(self.created_at + timedelta(seconds=self.start_delay_seconds) - now, timedelta())
+        return max(self.execution.created_at + timedelta(seconds=self.start_delay_seconds) - now, timedelta())
 
 
 async def lock(tx: Transaction, execution_id: UUID) -> Tracked:
@@ -271,23 +269,19 @@ async def claim_unsettled(tx: Transaction, before: datetime, limit: int) -> list
     return list((await tx.connection.execute(taken)).scalars())
 
 
-async def start_request(connection: Connection, execution_id: UUID) -> tuple[StartRequest, ExecutionStatus]:
-    """What Temporal needs to start the execution, and the status it has."""
+async def start_request(connection: Connection, execution_id: UUID) -> StartRequest:
+    """What Temporal needs to start the execution, which is given as it is now."""
     query = (
         select(
-            col(Execution.id),
-            col(Execution.owner_id),
-            col(Execution.temporal_workflow_id),
+            *COLUMNS,
             col(Workflow.workflow_type),
             col(Workflow.task_queue),
             col(Execution.input),
             col(Workflow.execution_timeout),
             col(Execution.start_delay),
-            col(Execution.created_at),
-            col(Execution.status),
         )
         .join(Workflow, col(Workflow.id) == col(Execution.workflow_id))
         .where(col(Execution.id) == execution_id)
     )
-    *request, status = (await connection.execute(query)).one()
-    return StartRequest(*request), status
+    row = (await connection.execute(query)).one()
+    return StartRequest(ExecutionRecord(*row[: len(COLUMNS)]), *row[len(COLUMNS) :])

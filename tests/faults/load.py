@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from app import main
 from app.records import Draft
 from app.settings import Settings
-from app.store import events, executions
+from app.store import events
 from app.tables import EventType, ExecutionStatus
 from resolvers.context import Services
 from tests import factories
@@ -78,6 +78,5 @@ async def _execution(services: Services, workflow_id: str) -> str:
         "updated_at": now,
     }
     async with services.db.write() as tx:
-        created = await executions.create(tx, values)
-        await events.append(tx, created, [Draft(EventType.EXECUTION_CREATED, "Created", now)])
+        await events.create(tx, values, Draft(EventType.EXECUTION_CREATED, "Created", now))
     return str(id)

@@ -71,8 +71,7 @@ class Rows:
             "updated_at": NOW,
         }
         async with self.db.write() as tx:
-            created = await executions.create(tx, {**values, **more})
-            (delivery,) = await events.append(tx, created, [draft(EventType.EXECUTION_CREATED)])
+            delivery = await events.create(tx, {**values, **more}, draft(EventType.EXECUTION_CREATED))
         return delivery.execution
 
     async def running(self, workflow: WorkflowRecord | None = None, **more: Any) -> ExecutionRecord:

@@ -70,6 +70,28 @@ async def test_a_write_is_announced_after_its_commit_and_once(
     assert [event.version for event in await rows.feed()] == [1, 2, 3, 4]
 
 
+async def test_one_statement_is_a_write_by_itself(
+    rows: Rows, announced: list[Delivery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = await rows.pending()
+    announced.clear()
+    monkeypatch.setattr(Driver, "execute", None)
+
+    async with rows.db.write_once() as tx:
+        appended = await events.append(tx, execution, [STARTED])
+        assert [event.version for event in await rows.feed()] == [1, 2]
+        assert announced == []
+
+    assert announced == appended
+
+
+async def test_a_second_statement_needs_a_transaction(rows: Rows) -> None:
+    async with rows.db.write_once() as tx:
+        await tx.connection.execute(text("SELECT 1"))
+        with pytest.raises(RuntimeError):
+            await tx.connection.execute(text("SELECT 2"))
+
+
 async def test_what_is_announced_can_be_read_by_whoever_hears_it(
     rows: Rows, announced: list[Delivery]
 ) -> None:
@@ -139,7 +161,7 @@ async def test_a_cancelled_write_is_undone_and_gives_its_connection_back(
 )
 async def test_a_server_that_is_not_there_is_unavailable(address: str) -> None:
     async with database(address) as db:
-        for scope in (db.read, db.write):
+        for scope in (db.read, db.write, db.write_once):
             with pytest.raises(Unavailable) as caught:
                 async with scope():
                     pytest.fail("there is a connection")

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -16,7 +15,7 @@ from app.errors import CursorExpired
 from app.filters import ExecutionEventFilter
 from app.paging import Window
 from app.records import Delivery, ExecutionRecord
-from app.store import events, executions
+from app.store import events, executions, tracking
 from app.store.events import Bounds
 from app.store.membership import one_of
 from app.tables import EventType, ExecutionEvent, ExecutionStatus
@@ -159,30 +158,57 @@ async def test_of_many_ends_that_race_one_is_recorded(rows: Rows) -> None:
     assert [event.version for event in await rows.feed()] == [1, 2, 3]
 
 
-async def test_a_stale_copy_of_an_open_execution_cannot_be_appended_to(rows: Rows) -> None:
+async def test_nothing_is_appended_to_a_stale_copy_of_an_open_execution(
+    rows: Rows, announced: list[Delivery]
+) -> None:
     execution = await rows.running()
     await rows.append(execution.id, draft())
+    announced.clear()
 
-    with pytest.raises(IntegrityConstraintViolationError):
-        async with rows.db.write() as tx:
-            await events.append(tx, execution, [draft()])
+    async with rows.db.write() as tx:
+        assert await events.append(tx, execution, [draft()], output={"late": True}) == []
 
+    assert announced == []
     assert [event.version for event in await rows.feed()] == [1, 2, 3]
+    async with rows.db.read() as connection:
+        assert await events.bounds(connection, "alice") == Bounds(0, 3)
+        assert await executions.payloads(connection, ALICE, [execution.id]) == {execution.id: (None, None)}
 
 
-async def test_locks_are_taken_from_the_execution_to_the_feed(rows: Rows) -> None:
+async def test_an_append_is_one_statement_however_many_events_there_are(rows: Rows) -> None:
     execution = await rows.pending()
 
     async with rows.db.write() as tx:
         with recorded(rows.db) as said:
-            await events.append(tx, execution, [STARTED, draft()])
+            await events.append(tx, execution, [STARTED, *[draft()] * 20])
 
-    assert [statement.target for statement in said] == [
-        "UPDATE execution",
-        # This one goes on to the tallies: what waits for the feed holds none of them (test_tallies).
-        "INSERT feed",
-        "INSERT execution_event",
-    ]
+    assert [statement.target for statement in said] == ["UPDATE execution"]
+
+
+async def test_the_feed_is_not_locked_before_the_execution(rows: Rows) -> None:
+    """What waits for the feed holds the execution, and no tally yet: see test_tallies."""
+    execution, other = await rows.running(), await rows.running()
+
+    async with rows.db.write() as tx:
+        await executions.lock(tx, ALICE, execution.id)
+        late = asyncio.create_task(rows.append(execution.id, draft()))
+        await eventually(lambda: waiting(rows.db))
+        assert len(await rows.append(other.id, draft())) == 1
+
+    assert len(await late) == 1
+
+
+async def test_a_rerun_waits_for_neither_lock_of_the_original(rows: Rows) -> None:
+    """It holds the feed when it refers to the original, and who holds the original waits for the feed."""
+    first, second = await rows.pending(), await rows.pending()
+
+    async with rows.db.write() as tx:
+        locked = await executions.lock(tx, ALICE, first.id)
+        tracked = await tracking.lock(tx, second.id)
+        for original in (first, second):
+            await rows.pending(rerun_of=original.id)
+        for each in (locked, tracked.execution):
+            assert len(await events.append(tx, each, [STARTED])) == 1
 
 
 async def test_a_transaction_that_has_appended_nothing_yet_holds_up_no_other(rows: Rows) -> None:

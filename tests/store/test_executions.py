@@ -16,12 +16,12 @@ from app.listings import ExecutionListing, ExecutionOrderField
 from app.paging import Key, Page, Window
 from app.records import ExecutionRecord
 from app.rendering import Fieldset
-from app.store import executions
-from app.tables import ExecutionStatus
+from app.store import events, executions
+from app.tables import EventType, ExecutionStatus
 from schema.scalars import serialize_datetime
 from tests.eventually import eventually
 from tests.store.ownership import doors, without_caller
-from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller, json_of, told
+from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller, draft, json_of, told
 
 PENDING, RUNNING, ENDED = ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED
 NONE_OF_THEM = dict.fromkeys(ExecutionStatus, 0)
@@ -29,7 +29,7 @@ NEWEST, FIRST = ExecutionListing(), Window[Key]()
 WORKFLOW = uuid4()
 
 REFUSAL = "This execution belongs to another user; only they or an admin may have it."
-DOORS = doors(executions, writers=frozenset({"create"}))
+DOORS = doors(executions, writers=frozenset())
 
 Ask = Callable[[Connection, Caller, UUID], Awaitable[Any]]
 
@@ -183,7 +183,7 @@ async def test_a_moment_is_rendered_as_it_is_written_elsewhere(rows: Rows, momen
     assert json_of(found) == {"object": serialize_datetime(moment), "row": None}
 
 
-async def test_a_new_execution_has_no_version_yet(rows: Rows) -> None:
+async def test_a_new_execution_is_at_its_first_version(rows: Rows) -> None:
     workflow = await rows.workflow()
     values = {
         "id": uuid4(),
@@ -198,14 +198,15 @@ async def test_a_new_execution_has_no_version_yet(rows: Rows) -> None:
     }
 
     async with rows.db.write() as tx:
-        created = await executions.create(tx, values)
+        delivery = await events.create(tx, values, draft(EventType.EXECUTION_CREATED))
 
+    created = delivery.execution
     assert created == ExecutionRecord(
         id=created.id,
         owner_id="alice",
         workflow_id=workflow.id,
         status=PENDING,
-        version=0,
+        version=1,
         failure=None,
         labels={},
         rerun_of=None,

@@ -256,6 +256,7 @@ async def test_doorbells_out_of_order_give_events_in_order(services: Services, r
     async with following(services.hub, after=2) as reader, waiting(services.hub, reader, 4) as taken:
         first, second, third = await rows.append(execution.id, draft(), draft(), draft())
         ring(services, third, first, second)
+        await eventually(lambda: services.hub._feeds["alice"].head == 5)
         ring(services, *await rows.append(execution.id, draft()))
 
     assert taken.result() == [3, 4, 5, 6]

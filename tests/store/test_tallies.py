@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy import text
 
 from app import recorder
@@ -119,9 +118,8 @@ class Crowd:
         """An append to what is not locked: refused where somebody was quicker."""
         found = await self.rows.execution(self.random.choice(self.ids))
         await asyncio.sleep(0)
-        with suppress(IntegrityConstraintViolationError):
-            async with self.rows.db.write() as tx:
-                await events.append(tx, found, self._drafts())
+        async with self.rows.db.write_once() as tx:
+            await events.append(tx, found, self._drafts())
 
     async def _record(self) -> None:
         """Two trackers read the same end of the same run."""
@@ -175,8 +173,7 @@ async def test_an_append_that_changes_no_status_leaves_the_tallies_alone(rows: R
         with recorded(rows.db) as said:
             await events.append(tx, execution, [draft(), PAUSE, draft(), RESUME, draft()])
 
-    assert len(said) == 3
-    assert not any("execution_tally" in statement.text for statement in said)
+    assert ["execution_tally" in statement.text for statement in said] == [False]
 
 
 async def test_a_change_of_status_costs_no_further_statement(rows: Rows) -> None:
@@ -186,8 +183,7 @@ async def test_a_change_of_status_costs_no_further_statement(rows: Rows) -> None
         with recorded(rows.db) as said:
             await events.append(tx, execution, [STARTED])
 
-    assert len(said) == 3
-    assert ["execution_tally" in statement.text for statement in said] == [False, True, False]
+    assert ["execution_tally" in statement.text for statement in said] == [True]
 
 
 async def test_more_executions_are_no_more_rows_to_read(rows: Rows) -> None:

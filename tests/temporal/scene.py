@@ -20,7 +20,7 @@ from app.db import Connection, Database, Transaction
 from app.errors import Unavailable
 from app.records import Draft
 from app.settings import Settings
-from app.store import events, executions, tracking
+from app.store import events, tracking
 from app.store.tracking import StartRequest
 from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus
 from app.temporal import WORKFLOW_ID_PREFIX, Closed, Description, Temporal
@@ -138,8 +138,7 @@ class Scene:
             "updated_at": now,
         }
         async with self.services.db.write() as tx:
-            created = await executions.create(tx, {**values, **columns})
-            await events.append(tx, created, [Draft(EventType.EXECUTION_CREATED, "Created", now)])
+            await events.create(tx, {**values, **columns}, Draft(EventType.EXECUTION_CREATED, "Created", now))
         return str(id)
 
     async def change(self, id: str, **columns: Any) -> None:
