@@ -1,17 +1,54 @@
 """Objects as the JSON that Postgres makes of their rows: what a client gets unchanged is not taken apart."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import orjson
+
+from app.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A value that comes with the request."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """An object within another, by the name of its attribute; of a list the `first` ones."""
+
+    name: str
+    fieldset: "Fieldset"
+    first: int | Variable | None = None
+
+    def bound(self, given: Mapping[str, Any]) -> Self:
+        """The same with the values of a request's variables; raises ValueError for a size of no list."""
+        first = given.get(self.first.name) if isinstance(self.first, Variable) else self.first
+        size = DEFAULT_PAGE_SIZE if first is None else first
+        if not 1 <= size <= MAX_PAGE_SIZE:
+            raise ValueError(size)
+        return replace(self, fieldset=self.fieldset.bound(given), first=size)
 
 
 @dataclass(frozen=True)
 class Fieldset:
-    """What is selected of an object: under which key which attribute, in order; `__typename` is one."""
+    """What is selected of an object: under which key which attribute or part, in order.
+
+    `__typename` is an attribute of all.
+    """
 
     typename: str
-    fields: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, str | Part], ...]
+
+    def bound(self, given: Mapping[str, Any]) -> Self:
+        """The same with the values of a request's variables; raises ValueError for a size of no list."""
+        if not any(isinstance(each, Part) for _, each in self.fields):
+            return self
+        fields = [(key, each.bound(given) if isinstance(each, Part) else each) for key, each in self.fields]
+        return replace(self, fields=tuple(fields))
 
 
 class Rendered(NamedTuple):

@@ -63,7 +63,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
             nodes = [each.node for each in call.details]
             path = Path(None, nodes[0].name.value, call.parent_type.name)
             raw = self.build_resolve_info(call.definition, nodes, call.parent_type, path)
-            found = self._infos[call] = Info(_raw_info=raw, _field=call.field, fieldset=call.fieldset)
+            found = self._infos[call] = Info(_raw_info=raw, _field=call.field, fieldset=call.rendered(self))
         return found
 
     def execute_field(
@@ -85,7 +85,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         nodes = [each.node for each in call.details]
         raw = self.build_resolve_info(call.definition, nodes, call.parent_type, path)
         try:
-            value = await direct.value(source, Info(raw, call.field, call.fieldset), self)
+            value = await direct.value(source, Info(raw, call.field, call.rendered(self)), self)
             if direct.complete is not None:
                 # Whatever is wrong, graphql-core meets it again and says where.
                 with suppress(Exception):

@@ -39,7 +39,7 @@ from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
-from app.rendering import Fieldset, Rendered
+from app.rendering import Fieldset, Part, Rendered, Variable
 from schema import recorded
 from schema.info import Info
 
@@ -80,13 +80,15 @@ class Plan:
 
     Whatever `read` raises says that it cannot read this object: graphql-core is to begin anew. Of the `rest`
     a list's `batches` are resolved for all of its objects together. `fieldsets` are what is selected of the
-    records behind it and its parts; None stands for more than columns.
+    records behind the object and those in it; None stands for more than can be rendered. With `rendered`
+    the object itself can be, whatever its rest.
     """
 
     read: Read
     rest: GroupedFieldSet
     batches: Mapping[str, "Batch"] = field(default_factory=dict)
     fieldsets: frozenset[Fieldset | None] = frozenset()
+    rendered: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,15 @@ class Call:
     def field(self) -> StrawberryField:
         found: StrawberryField = self.definition.extensions[DEFINITION]
         return found
+
+    def rendered(self, executor: Executor[Any]) -> Fieldset | None:
+        """What the field's resolver may have rendered, with the values of the operation's variables."""
+        if self.fieldset is None:
+            return None
+        try:
+            return self.fieldset.bound(executor.variable_values.coerced)
+        except ValueError:
+            return None
 
     def arguments(self, info: Info, executor: Executor[Any]) -> dict[str, Any]:
         """What the field's resolver is given by the document; raises GraphQLError for what it cannot be."""
@@ -244,9 +255,11 @@ def _planned(
         writer.items.append(f"{key!r}: {text}")
     if len(rest) == len(fields) and not batches:
         return None
-    of_record = _has_record(object_type)
-    fieldsets = {_fieldset(object_type, fields)} if of_record else writer.fieldsets
-    return Plan(writer.function(object_type), rest, batches, frozenset(fieldsets))
+    read = writer.function(object_type)
+    if not _has_record(object_type):
+        return Plan(read, rest, batches, frozenset(writer.fieldsets))
+    fieldset = _fieldset(executor, object_type, fields)
+    return Plan(read, rest, batches, frozenset({fieldset}), fieldset is not None)
 
 
 def _batched(
@@ -316,21 +329,41 @@ def _has_record(object_type: GraphQLObjectType) -> bool:
     return "record" in object_type.extensions[DEFINITION].origin.__dataclass_fields__
 
 
-def _fieldset(object_type: GraphQLObjectType, fields: GroupedFieldSet) -> Fieldset | None:
-    """What is selected of a record's object; None where there is more to it than columns."""
+def _fieldset(
+    executor: Executor[Any], object_type: GraphQLObjectType, fields: GroupedFieldSet
+) -> Fieldset | None:
+    """What is selected of an object; None where there is more to it than Postgres can render."""
     found = []
     for key, chosen in fields.items():
-        name = _column(object_type, chosen[0].node.name.value)
-        if name is None or len(key) > MAX_KEY_CHARACTERS:
+        wanted = _wanted(executor, object_type, chosen)
+        if wanted is None or len(key) > MAX_KEY_CHARACTERS:
             return None
-        found.append((key, name))
+        found.append((key, wanted))
     return Fieldset(object_type.name, tuple(found))
 
 
-def _column(object_type: GraphQLObjectType, name: str) -> str | None:
+def _wanted(
+    executor: Executor[Any], object_type: GraphQLObjectType, chosen: FieldDetailsList
+) -> str | Part | None:
+    name = chosen[0].node.name.value
     if name == "__typename":
         return name
-    return recorded.column(object_type.fields[name].extensions[DEFINITION])
+    call = Call(object_type.fields[name], object_type, chosen)
+    return _part(executor, call) if recorded.PART in call.field.metadata else recorded.column(call.field)
+
+
+def _part(executor: Executor[Any], call: Call) -> Part | None:
+    kind, scalars = get_named_type(call.definition.type), _scalars(executor, call)
+    if scalars is None or not _depends_on_document_only(executor, call.details):
+        return None
+    given = {**scalars.constants, **{name: Variable(each) for name, each in scalars.variables}}
+    if given.keys() - {"first"}:
+        return None
+    assert isinstance(kind, GraphQLObjectType)
+    fields = executor.collect_subfields(kind, call.details).grouped_field_set
+    fieldset = _fieldset(executor, kind, fields)
+    name = call.field.metadata[recorded.PART]
+    return None if fieldset is None else Part(name, fieldset, given.get("first"))
 
 
 def _unusual() -> NoReturn:
@@ -434,10 +467,11 @@ class _Writer:
                 return None if text is None else f"[{text} for {item} in listed({value})]"
             case GraphQLObjectType():
                 plan = _planned(self.executor, kind, chosen)
-                if plan is None or plan.rest:
+                if plan is None or (plan.rest and not plan.rendered):
                     return None
                 self.fieldsets |= plan.fieldsets
-                return f"{self._name(plan.read)}({value}, e)"
+                # What has a rest is an answer at once only where it comes rendered.
+                return f"rendered({value})" if plan.rest else f"{self._name(plan.read)}({value}, e)"
             case GraphQLEnumType():
                 return f"{self._name(_names(kind))}[{value}]"
             case GraphQLScalarType():

@@ -9,6 +9,8 @@ from strawberry.types.info import Info
 READ: Final = "read"
 # Under this, what of the record's row is the field's value as it is in JSON, where that is not the same.
 COLUMN: Final = "column"
+# Under this, what else of the row's object it is that can be rendered within it.
+PART: Final = "part"
 
 
 class RecordField(StrawberryField):

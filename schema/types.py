@@ -33,7 +33,7 @@ from schema.info import Info, selects
 from schema.inputs import execution_listing
 from schema.later import Later
 from schema.plans import TOGETHER
-from schema.recorded import COLUMN, READ, recorded
+from schema.recorded import COLUMN, PART, READ, recorded
 from schema.scalars import JSON
 
 T = TypeVar("T")
@@ -302,7 +302,7 @@ class Execution(Node):
 
     @strawberry.field(
         description="What it was started from; it needs no scope of its own.",
-        metadata={TOGETHER: _workflows},
+        metadata={TOGETHER: _workflows, PART: "workflow"},
     )
     async def workflow(self, info: Info) -> Workflow:
         return Workflow.of(await executions.execution_workflow(info.context, self.record))
@@ -362,7 +362,7 @@ class Execution(Node):
         description=(
             "Its events, oldest first: the same that the subscriptions deliver, with the same cursors."
         ),
-        metadata={TOGETHER: _histories},
+        metadata={TOGETHER: _histories, PART: "history"},
     )
     async def history(
         self,
@@ -519,7 +519,7 @@ class ExecutionEventConnection:
             ExecutionEventEdge(cursor=_cursor(each), node=ExecutionEvent.of(each)) for each in self.page.items
         ]
 
-    @strawberry.field(description="The page's events.")
+    @strawberry.field(description="The page's events.", metadata={PART: "nodes"})
     def nodes(self) -> list[ExecutionEvent]:
         return [ExecutionEvent.of(each) for each in self.page.items]
 

@@ -20,11 +20,9 @@ from sqlalchemy import (
     Update,
     Uuid,
     bindparam,
-    cast,
     delete,
     func,
     insert,
-    literal_column,
     select,
     true,
     update,
@@ -46,7 +44,7 @@ from app.statements import Rows as Result
 from app.store import executions, keyset, narrowing, tallies
 from app.store.keyset import Order, Rows
 from app.store.membership import IS_OPEN, one_of
-from app.store.rendering import json_of, rendered
+from app.store.rendering import EVENT, rendered
 from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus, Feed
 from app.transitions import TERMINAL
 
@@ -65,14 +63,6 @@ COLUMNS: Sequence[Any] = [
 ]
 
 
-_TABLE: Any = ExecutionEvent.__table__  # type: ignore[attr-defined]  # SQLModel's types do not have it
-# What can be rendered, by the names of attributes.
-_RENDERED: Mapping[str, Any] = {
-    **{column.key: column for column in COLUMNS},
-    "id": cast(col(ExecutionEvent.execution_id), Text)
-    + literal_column("':'", Text)
-    + cast(col(ExecutionEvent.version), Text),
-}
 _BY_POSITION = Order(col(ExecutionEvent.position), descending=False)
 
 
@@ -279,8 +269,7 @@ def _windows(
 
 
 def _rendered(fieldset: Fieldset) -> Sequence[Any]:
-    json = json_of(_TABLE, _RENDERED, fieldset)
-    return (json, col(ExecutionEvent.execution_id), col(ExecutionEvent.position))
+    return (EVENT.text(fieldset), col(ExecutionEvent.execution_id), col(ExecutionEvent.position))
 
 
 async def get(connection: Connection, execution: ExecutionRecord, version: int) -> EventRecord | None:

@@ -35,7 +35,7 @@ from app.statements import Rows as Result
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
 from app.store.membership import one_of
-from app.store.rendering import NO_PLACE, json_of, rendered
+from app.store.rendering import EXECUTION, NO_PLACE, rendered
 from app.tables import LAST_STARTED, RECORDED, Execution
 
 R = TypeVar("R")
@@ -77,14 +77,6 @@ _VALUES: Mapping[ExecutionOrderField, Any] = {
 def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
     return select(*columns).where(col(Execution.id) == bindparam("id"))
 
-
-_TABLE: Any = Execution.__table__  # type: ignore[attr-defined]  # SQLModel's types do not have it
-# What can be rendered, by the names of attributes.
-_RENDERED: Mapping[str, Any] = {
-    **{column.key: column for column in COLUMNS},
-    "payloads.input": col(Execution.input),
-    "payloads.output": col(Execution.output),
-}
 
 _ONE, _ONE_WITH_PAYLOADS = Prepared(_one(*COLUMNS)), Prepared(_one(*COLUMNS, *_PAYLOADS))
 # Those who refer to it, as a rerun does, are not held up.
@@ -232,13 +224,13 @@ def _permitted(found: Sequence[R], owner: Callable[[R], str], caller: Caller, ex
 def _listed(field: ExecutionOrderField, fieldset: Fieldset | None, *, payloads: bool) -> Columns:
     """The columns of a list's rows."""
     if fieldset is not None:
-        return (json_of(_TABLE, _RENDERED, fieldset), col(Execution.id), _RENDERED[field.lower()])
+        return (EXECUTION.text(fieldset), col(Execution.id), EXECUTION.table.c[field.lower()])
     return (*COLUMNS, *_PAYLOADS) if payloads else COLUMNS
 
 
 @lru_cache(SHAPES)
 def _one_rendered(fieldset: Fieldset) -> Prepared:
-    return Prepared(_one(json_of(_TABLE, _RENDERED, fieldset), col(Execution.owner_id), NO_PLACE))
+    return Prepared(_one(EXECUTION.text(fieldset), col(Execution.owner_id), NO_PLACE))
 
 
 def _made(*, payloads: bool) -> Callable[[Iterable[Any]], ExecutionRecord]:

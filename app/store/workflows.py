@@ -20,7 +20,7 @@ from app.store import keyset
 from app.store.keyset import Order
 from app.store.membership import one_of
 from app.store.patterns import containing
-from app.store.rendering import NO_PLACE, json_of, rendered
+from app.store.rendering import NO_PLACE, WORKFLOW, rendered
 from app.tables import Workflow
 
 _COLUMNS: Sequence[Any] = [
@@ -38,9 +38,6 @@ _COLUMNS: Sequence[Any] = [
 
 
 _ID = col(Workflow.id)
-_TABLE: Any = Workflow.__table__  # type: ignore[attr-defined]  # SQLModel's types do not have it
-# What can be rendered, by the names of attributes.
-_RENDERED: Mapping[str, Any] = {column.key: column for column in _COLUMNS}
 
 
 def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
@@ -124,7 +121,7 @@ def _these(fieldset: Fieldset | None, *, of_all_owners: bool) -> Prepared:
     """The statement for workflows of these `ids`, or for what is selected of them."""
     somebody = keyset.somebody(of_all_owners=of_all_owners)
     among: ColumnElement[bool] = any_(bindparam("ids", type_=ARRAY(Uuid())))
-    columns = _COLUMNS if fieldset is None else (json_of(_TABLE, _RENDERED, fieldset), _ID, NO_PLACE)
+    columns = _COLUMNS if fieldset is None else (WORKFLOW.text(fieldset), _ID, NO_PLACE)
     return Prepared(select(*columns).where(visible(somebody), among == _ID))
 
 

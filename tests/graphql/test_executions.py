@@ -10,8 +10,10 @@ from sqlmodel import col, update
 
 from app.tables import Execution
 from resolvers.context import Services
+from schema.executor import OperationExecutor
 from tests import factories
 from tests.client import Api, Client
+from tests.twice import Undirected
 
 PAGE = """
 query (
@@ -25,6 +27,26 @@ query (
     edges { cursor node { id } }
     nodes { id }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  }
+}
+"""
+RENDERED = """
+query ($first: Int) {
+  executions(first: 2) {
+    edges { cursor node { ...Shown } }
+    nodes { ...Shown }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+fragment Shown on Execution {
+  __typename
+  row: id
+  status version input output startedBy temporalWorkflowId temporalRunId
+  createdAt startedAt completedAt updatedAt
+  workflow { __typename object: id name description workflowType executionTimeout archivedAt }
+  history(first: $first) {
+    __typename
+    nodes { ... on Node { id } type status version message timestamp actor details __typename }
   }
 }
 """
@@ -415,3 +437,23 @@ async def test_input_and_output_are_read_only_when_selected(
         read.append("execution.input" in statement)
 
     assert read == [False, True, True]
+
+
+@pytest.mark.parametrize("first", [{}, {"first": None}, {"first": 2}, {"first": 0}])
+async def test_what_postgres_renders_is_what_is_answered_otherwise(
+    statements: list[str], alice: Client, services: Services, first: dict[str, Any]
+) -> None:
+    workflow_id = await factories.workflow(alice, "nobody", name='Say "größe" \\ %')
+    ids = await factories.recorded(services, "alice", workflow_id, 3, input={"any": ["thing", None, 1.5]})
+    await factories.note(services, ids[-1], 3, {"more": [{"a": "\u0001"}]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OperationExecutor, "directs", Undirected())
+        expected = await alice.answer(RENDERED, **first)
+
+    # It is rendered when the document is met again.
+    await alice.answer(RENDERED, **first)
+    statements.clear()
+    answer = await alice.answer(RENDERED, **first)
+
+    assert answer == expected
+    assert len(statements) == 1 or "errors" in answer
