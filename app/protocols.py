@@ -4,24 +4,26 @@ import asyncio
 import logging
 from asyncio import AbstractEventLoop, Transport
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from uvicorn._types import ASGIReceiveEvent
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
 from app import logs, refusals
+from app.exchanges import LAST_CHUNK, Exchange, Header
 from app.lines import EXTENSION, Listener
 from app.request_ids import note_close
 
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 TRY_AGAIN_LATER = 1013
 INVALID_DATA = 1007
 MAX_REASON_BYTES = 123
-LAST_CHUNK = b"0\r\n\r\n"
+MOST_UNREAD_BYTES = 65_536
+ASGI = {"version": "3.0", "spec_version": "2.3"}
 # For all that hold nothing.
 NOTHING_HELD: deque[str | None] = deque(maxlen=0)
 
@@ -60,20 +63,42 @@ class Configuration(uvicorn.Config):
 
 
 class Timer:
-    """One call in the future, which can be put off."""
+    """One call in the future. To put it off, or to stop it, costs nothing: it is looked at when it is due."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
         self._handle: asyncio.TimerHandle | None = None
+        self._looked_at = self._due = 0.0
+        self._call: Callable[[], None] | None = None
 
     def start(self, seconds: float, call: Callable[[], None]) -> None:
-        self.stop()
-        self._handle = self._loop.call_later(seconds, call)
+        self._due, self._call = self._loop.time() + seconds, call
+        if self._handle is None or self._due < self._looked_at:
+            self._look_when_due()
 
     def stop(self) -> None:
+        self._call = None
+
+    def end(self) -> None:
+        """Stop for good, and hold nothing any more."""
+        self.stop()
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+
+    def _look_when_due(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._looked_at = self._due
+        self._handle = self._loop.call_at(self._due, self._look)
+
+    def _look(self) -> None:
+        self._handle = None
+        if self._call is not None and self._due > self._looked_at:
+            self._look_when_due()
+        elif self._call is not None:
+            call, self._call = self._call, None
+            call()
 
 
 class Refusal(Exception):
@@ -94,49 +119,77 @@ class Phase(Enum):
     RESPONSE = auto()
 
 
-class HttpConnection(HttpToolsProtocol):
+class HttpConnection(asyncio.Protocol):
     """An HTTP connection: head and body must come in time, the answers must be read in time.
 
     Where there are too many connections, the one that waits longest for its peer makes room for a new one.
     """
 
-    config: Configuration
+    transport: Transport
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._bounds = self.config.bounds
+    def __init__(
+        self,
+        config: Configuration,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        self.config = config
+        self.loop = _loop or asyncio.get_running_loop()
+        self.parser = httptools.HttpRequestParser(self)
+        # What comes behind a request that ends its connection is no error of that request.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._app = cast("ASGIApp", config.loaded_app)
+        self._app_state = app_state
+        self._server = server_state
+        self._bounds = config.bounds
         self._deadline, self._stalled, self._closing = (Timer(self.loop) for _ in range(3))
         self._phase = Phase.IDLE
         self._in_head = False
         self._in_message = False
+        self._upgrades = False
+        self._url = b""
+        self._headers: list[Header] = []
         self._head_bytes = 0
         self._unparsed_bytes = 0
+        self._reads = True
         self._refused = False
-        self._running: RequestResponseCycle | None = None
+        # The one that is answered, those that wait for that, and the one that comes: the last of them.
+        self._running: Exchange | None = None
+        self._queue: deque[Exchange] = deque()
+        self._coming: Exchange | None = None
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
-        if len(self.connections) > self._bounds.connections:
+    @property
+    def headers_of_all(self) -> Sequence[Header]:
+        return self._server.default_headers
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # it is one
+        self.transport = transport
+        self._addresses = {
+            "server": get_local_addr(transport),
+            "client": get_remote_addr(transport),
+            "scheme": "https" if is_ssl(transport) else "http",
+        }
+        self._server.connections.add(cast("Any", self))
+        if len(self._server.connections) > self._bounds.connections:
             next(iter(self.config.waiting), self).leave()
         if not transport.is_closing():
             self._enter(Phase.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
-        for timer in (self._stalled, self._closing):
-            timer.stop()
-        # Uvicorn tells only the last of pipelined requests.
-        for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
-            _disconnect(cycle)
-        self.pipeline.clear()
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
+        self._server.connections.discard(self)
+        for exchange in (self._running, *self._queue):
+            if exchange is not None:
+                exchange.disconnect()
+        self._queue.clear()
+        self.writable.set()
         self._let_go()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._unset_keepalive_if_required()
         self._unparsed_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -154,73 +207,92 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head = self._in_message = True
         self._head_bytes = self._unparsed_bytes = 0
-        super().on_message_begin()
+        self._url, self._headers = b"", []
 
     def on_url(self, url: bytes) -> None:
         self._unparsed_bytes = 0
-        super().on_url(url)
-        if len(self.url) > self._bounds.head_bytes:
+        self._url += url
+        if len(self._url) > self._bounds.head_bytes:
             raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unparsed_bytes = 0
-        # Of trailers uvicorn would make headers of the request that runs already.
+        # Trailers are no headers of the request, which runs already.
         if self._in_head:
-            super().on_header(name, value)
+            self._headers.append((name.lower(), value))
             self._head_bytes += len(name) + len(value)
             self._check_head(self._head_bytes)
-            if len(self.headers) > self._bounds.headers:
+            if len(self._headers) > self._bounds.headers:
                 raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many headers.")
-
-    def on_body(self, body: bytes) -> None:
-        self._unparsed_bytes = 0
-        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         self._unparsed_bytes = 0
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise Refusal(HTTPStatus.BAD_REQUEST, "This speaks HTTP/1.1.")
-        if version == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+        names = [name for name, _ in self._headers]
+        if version == "1.1" and names.count(b"host") != 1:
             raise Refusal(HTTPStatus.BAD_REQUEST, "A request must name one host.")
-        if len(self.pipeline) >= self._bounds.pipelined or (
-            self._responding and self.parser.should_upgrade()
-        ):
+        upgrades = self.parser.should_upgrade()
+        if len(self._queue) >= self._bounds.pipelined or (self._responding and upgrades):
             raise Refusal(HTTPStatus.BAD_REQUEST, "Wait for an answer before you ask for more.")
-        super().on_headers_complete()
-        # Uvicorn pauses for requests in a row, and would not see the peer leave.
-        self.flow.resume_reading()
+        self._upgrades = upgrades and _is_handshake(self._headers)
+        if not self._upgrades:
+            self._take(
+                Exchange(
+                    self,
+                    self._scope(version),
+                    keeps=version == "1.1" and self.parser.should_keep_alive(),
+                    expects=version == "1.1" and b"expect" in names,
+                )
+            )
         self._in_head = False
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        if self._coming is not None and self._coming.feed(body) > MOST_UNREAD_BYTES and self._reads:
+            self._reads = False
+            self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
         self._in_message = False
-        super().on_message_complete()
+        if self._coming is not None:
+            self._coming.end()
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.transport.is_closing():
+    def resume_reading(self) -> None:
+        if not self._reads:
+            self._reads = True
+            self.transport.resume_reading()
+
+    def answered(self, exchange: Exchange) -> None:
+        self._server.total_requests += 1
+        if not exchange.keeps or self.transport.is_closing():
             self.leave()
-        elif not self._responding and not self._in_message:
+            return
+        self.resume_reading()
+        if self._queue:
+            self._begin(self._queue.popleft())
+        elif not self._in_message:
             self._enter(Phase.IDLE)
 
-    def timeout_keep_alive_handler(self) -> None:
-        self.leave()
-
-    def shutdown(self) -> None:
-        """Leave when all is answered, and break a stream off, so that its client comes back elsewhere."""
-        super().shutdown()
-        if self._running is not None and self._responding and self._running.chunked_encoding:
-            _disconnect(self._running)
-            self.transport.write(LAST_CHUNK)
-            self.leave()
-
     def pause_writing(self) -> None:
-        super().pause_writing()
+        self.writable.clear()
         self._stalled.start(self._bounds.silence_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        super().resume_writing()
+        self.writable.set()
         self._stalled.stop()
+
+    def shutdown(self) -> None:
+        """Leave when all is answered, and break a stream off, so that its client comes back elsewhere."""
+        if self._running is None or not self._responding:
+            self.transport.close()
+        elif self._running.streams:
+            self._running.disconnect()
+            self.transport.write(LAST_CHUNK)
+            self.leave()
+        elif self._coming is not None:
+            self._coming.keeps = False
 
     def leave(self) -> None:
         """Close, and wait for the peer to read what it was sent only so long."""
@@ -229,13 +301,39 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.close()
         self._closing.start(self._bounds.linger_seconds, self.transport.abort)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+    def _scope(self, version: str) -> Scope:
+        address = httptools.parse_url(self._url)
+        path = address.path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "method": self.parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": address.path,
+            "query_string": address.query or b"",
+            "root_path": "",
+            "headers": self._headers,
+            "state": self._app_state.copy(),
+            **self._addresses,
+        }
+
+    def _take(self, exchange: Exchange) -> None:
+        self._coming = exchange
+        if self._responding:
+            self._queue.append(exchange)
+        else:
+            self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._running = exchange
+        task = self.loop.create_task(exchange.run(self._app))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
 
     @property
     def _responding(self) -> bool:
-        return self._running is not None and not self._running.response_complete
+        return self._running is not None and not self._running.complete
 
     def _check_head(self, size: int) -> None:
         if size > self._bounds.head_bytes:
@@ -262,23 +360,34 @@ class HttpConnection(HttpToolsProtocol):
             self._deadline.start(self._bounds.head_seconds, self._too_late)
         elif phase is Phase.BODY:
             self._deadline.start(self._bounds.body_seconds, self._too_late)
+        elif phase is Phase.IDLE:
+            self._deadline.start(self.config.timeout_keep_alive, self.leave)
 
     def _forget(self) -> None:
         self._deadline.stop()
         self.config.waiting.pop(self, None)
 
     def _upgrade(self) -> None:
-        if self._should_upgrade():
-            self._forget()
-            self.handle_websocket_upgrade()
-            self._let_go()
-        else:
+        if not self._upgrades:
             # Whoever offers another protocol can do with this one.
             self._watch()
+            return
+        self._server.connections.discard(self)
+        connection = SocketConnection(
+            config=self.config, server_state=self._server, app_state=self._app_state
+        )
+        connection.connection_made(self.transport)
+        connection.data_received(_head(self.parser.get_method(), self._url, self._headers))
+        self.transport.set_protocol(connection)
+        self._let_go()
 
     def _let_go(self) -> None:
+        self._forget()
+        for timer in (self._deadline, self._stalled, self._closing):
+            timer.end()
         # What refers to itself would stay until the collector of garbage comes round.
         self.parser = cast("Any", None)
+        self._running = self._coming = None
 
     def _too_late(self) -> None:
         if self._in_message:
@@ -297,20 +406,21 @@ class HttpConnection(HttpToolsProtocol):
         if running is None and self._in_message and not self._in_head:
             # What is refused is the rest of a body that was answered early.
             pass
-        elif running is None or (running.more_body and not running.response_started):
-            _disconnect(running)
+        elif running is None or (running.more_body and not running.started):
+            if running is not None:
+                running.disconnect()
             self.transport.write(_refused(refusal))
         elif not running.more_body:
-            self._last().keep_alive = False
+            self._last().keeps = False
             return
         self.leave()
 
-    def _last(self) -> RequestResponseCycle:
+    def _last(self) -> Exchange:
         """The last request that came whole; the one behind it is forgotten."""
         assert self._running is not None
-        if self.pipeline and self.pipeline[0][0].more_body:
-            self.pipeline.popleft()
-        return self.pipeline[0][0] if self.pipeline else self._running
+        if self._queue and self._queue[-1].more_body:
+            self._queue.pop()
+        return self._queue[-1] if self._queue else self._running
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
@@ -410,8 +520,8 @@ class SocketConnection(WebSocketsSansIOProtocol):
             self.scope["extensions"][EXTENSION] = cast("dict[object, object]", self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stalled.stop()
-        self._closing.stop()
+        self._stalled.end()
+        self._closing.end()
         super().connection_lost(exc)
         # What refers to itself would stay until the collector of garbage comes round.
         self.conn.parser.close()
@@ -546,10 +656,17 @@ class Directly:
 NOWHERE = cast("asyncio.Queue[ASGIReceiveEvent]", Directly(None))
 
 
-def _disconnect(cycle: RequestResponseCycle | None) -> None:
-    if cycle is not None and not cycle.response_complete:
-        cycle.disconnected = True
-        cycle.message_event.set()
+def _is_handshake(headers: list[Header]) -> bool:
+    """Whether who wants another protocol wants WebSocket."""
+    named = dict(headers)
+    wanted = [word.strip() for word in named.get(b"connection", b"").lower().split(b",")]
+    return b"upgrade" in wanted and named.get(b"upgrade", b"").lower() == b"websocket"
+
+
+def _head(method: bytes, url: bytes, headers: list[Header]) -> bytes:
+    """The head of a request, as it came."""
+    lines = [b"%b %b HTTP/1.1" % (method, url), *(b"%b: %b" % each for each in headers), b"", b""]
+    return b"\r\n".join(lines)
 
 
 def _reason(error: httptools.HttpParserError) -> Refusal:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from websockets.server import ServerProtocol
 
+from app.exchanges import Exchange
 from app.paging import feed_cursor
 from app.protocols import HttpConnection, SocketConnection
 from resolvers.context import Services
@@ -21,7 +22,7 @@ from tests.client import Socket as Peer
 from tests.eventually import eventually
 
 SOCKETS = 10
-KINDS = (HttpConnection, SocketConnection, ServerProtocol, Socket, Running, Group)
+KINDS = (HttpConnection, Exchange, SocketConnection, ServerProtocol, Socket, Running, Group)
 OURS = ("/app/", "/schema/", "/resolvers/", "/uvicorn/protocols/")
 
 
@@ -66,5 +67,15 @@ async def test_a_socket_that_watches_has_no_task_and_leaves_no_garbage(
         await factories.note(services, id)
         for socket in sockets:
             assert {(await socket.receive())["id"] for _ in range(2)} == {"1", "2"}
+
+    await eventually(lambda: alive() == before)
+
+
+async def test_a_connection_that_asked_and_left_leaves_no_garbage(uncollected: None, alice: Client) -> None:
+    before = alive()
+
+    async with alice.api.client("alice") as another:
+        await another.post("{ viewer { id } }")
+        assert alive() != before
 
     await eventually(lambda: alive() == before)
