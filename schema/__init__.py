@@ -7,7 +7,6 @@ from typing import Any, cast
 import strawberry
 from graphql import GraphQLError
 from strawberry.exceptions import MissingQueryError
-from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.extensions import SchemaExtension
 from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
@@ -72,6 +71,7 @@ class Schema(strawberry.Schema):
         self.limits = limits
         self.documents = Documents()
         self._reader = Reader(self._schema, limits)
+        self._executors = OperationExecutor if limits.introspection else SilentExecutor
 
     async def execute(  # noqa: PLR0917 - as strawberry has it
         self,
@@ -149,19 +149,11 @@ class Schema(strawberry.Schema):
         return ExecutionResult(result.data, result.errors)
 
     def _executor(self, operation: Operation) -> PreExecutionError | OperationExecutor:
-        document = operation.graphql_document
-        assert document is not None
-        built = self.execution_context_class.build(
-            self._schema,
-            document,
-            context_value=operation.context,
-            raw_variable_values=operation.variables,
-            operation_name=operation.operation_name,
-            is_awaitable=cast("Any", optimized_is_awaitable),
+        assert operation.known is not None
+        begun = self._executors.begun(
+            self._schema, operation.known, operation.context, operation.variables or {}
         )
-        if isinstance(built, list):
-            return PreExecutionError(data=None, errors=built)
-        return cast("OperationExecutor", built)
+        return PreExecutionError(data=None, errors=begun) if isinstance(begun, list) else begun
 
     def check(self, text: str) -> list[GraphQLError]:
         """What keeps a document from being executed, with whatever variables."""
@@ -233,7 +225,7 @@ class Schema(strawberry.Schema):
             return document.problems
         if operation._provided_operation_name is None and len(document.operations) > 1:  # noqa: SLF001
             return [GraphQLError("The document has several operations: send the `operationName` of one.")]
-        known = document.operations[operation.operation_name]
+        known = operation.known = document.operations[operation.operation_name]
         if too_many(operation.variables or {}, known.types, self.limits.values):
             return [too_complex("values", "values in its variables", self.limits.values)]
         operation.cost = known.price.of(operation.variables)
@@ -271,7 +263,6 @@ def build(limits: Limits, *, in_order: bool = False) -> Schema:
             lambda: TellCost(limits.cost),
         ],
         exception_handlers=HANDLERS,
-        execution_context_class=OperationExecutor if limits.introspection else SilentExecutor,
         config=StrawberryConfig(scalar_map=SCALARS, sort_schema=in_order, info_class=Info),
     )
 

@@ -8,6 +8,7 @@ from sys import getsizeof
 from graphql import (
     DocumentNode,
     FieldNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
@@ -27,6 +28,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from schema.cost import Price, price
 from schema.limits import INTROSPECTION_FIELDS, Limits, excess, too_complex
+from schema.selections import fragments
 from schema.silence import SWITCHED_OFF, nameless
 from schema.variables import Types, types
 
@@ -41,6 +43,8 @@ MAX_COMPARISONS = 20_000
 class Known:
     """What is known of a valid operation, whatever comes with it."""
 
+    node: OperationDefinitionNode
+    fragments: Mapping[str, FragmentDefinitionNode]
     price: Price
     types: Types
 
@@ -117,9 +121,10 @@ class Reader:
             return Document(node, [too_nested()])
 
     def _operations(self, node: DocumentNode) -> Mapping[str | None, Known]:
+        named = fragments(node)
         return {
             each.name.value if each.name else None: Known(
-                price(self._schema, node, each), types(self._schema, each)
+                each, named, price(self._schema, node, each), types(self._schema, each)
             )
             for each in node.definitions
             if isinstance(each, OperationDefinitionNode)

@@ -8,20 +8,31 @@ from typing import Any, Self, cast
 
 from graphql import (
     ExecutionResult,
+    GraphQLError,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
+    GraphQLSchema,
+    default_field_resolver,
+    default_type_resolver,
     get_nullable_type,
 )
 from graphql.execution import Executor
-from graphql.execution.collect_fields import FieldDetailsList, collect_fields
+from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields
+from graphql.execution.values import get_variable_values
 from graphql.pyutils import AwaitableOrValue, Path, UndefinedType
+from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.rendering import Rendered
+from resolvers.context import Context
+from schema.documents import Known
 from schema.info import Info
 from schema.plans import Call, Direct, Directs, Plan, Plans
 from schema.silence import nameless
+
+# Of values in the variables: more are not told.
+MAX_WRONG = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,28 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         super().__init__(*given, **named)
         self._infos: dict[Call, Info] = {}
         self._root: Root | None = None
+
+    @classmethod
+    def begun(
+        cls, schema: GraphQLSchema, known: Known, context: Context, given: dict[str, Any]
+    ) -> "list[GraphQLError] | OperationExecutor":
+        """The executor of an operation with the given variables, or what is wrong with those."""
+        variables = get_variable_values(schema, known.node.variable_definitions or (), given, MAX_WRONG)
+        if isinstance(variables, list):
+            return variables
+        return cls(
+            schema,
+            known.fragments,
+            {name: FragmentDetails(each, None) for name, each in known.fragments.items()},
+            None,
+            context,
+            known.node,
+            variables,
+            default_field_resolver,
+            default_type_resolver,
+            default_field_resolver,
+            is_awaitable=optimized_is_awaitable,
+        )
 
     def info(self, call: Call) -> Info:
         """The `info` for a resolver that a plan calls: one for all of its objects, without their paths."""
@@ -218,6 +251,8 @@ class SilentExecutor(OperationExecutor):
     """Says of a wrong value in the variables that it is wrong, not which ones would be right."""
 
     @classmethod
-    def build(cls, *given: Any, **named: Any) -> Any:
-        built = super().build(*given, **named)
-        return nameless(built) if isinstance(built, list) else built
+    def begun(
+        cls, schema: GraphQLSchema, known: Known, context: Context, given: dict[str, Any]
+    ) -> list[GraphQLError] | OperationExecutor:
+        begun = super().begun(schema, known, context, given)
+        return nameless(begun) if isinstance(begun, list) else begun

@@ -7,11 +7,14 @@ from typing import Any
 from strawberry.extensions import SchemaExtension
 from strawberry.types import ExecutionContext
 
+from schema.documents import Known
+
 
 @dataclass
 class Operation(ExecutionContext):
-    """Strawberry's context of an execution, with the operation's cost, once that has been counted."""
+    """Strawberry's context of an execution, with what is known of the operation once it has been checked."""
 
+    known: Known | None = None
     cost: int | None = None
 
     @property
