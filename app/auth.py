@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -75,9 +76,13 @@ class SharedSecret:
 
     async def find(self, algorithm: str, id: str | None) -> Key:
         """The secret, whatever `kid` says; raises Unauthenticated for any other algorithm."""
-        if algorithm != "HS256":
+        if algorithm != self._key.algorithm:
             raise Unauthenticated(INVALID)
-        return Key(algorithm, self.secret)
+        return self._key
+
+    @cached_property
+    def _key(self) -> Key:
+        return Key("HS256", self.secret)
 
 
 @dataclass(frozen=True)

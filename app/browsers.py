@@ -50,9 +50,9 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = list(message.get("headers", ()))
-                named = {name.lower() for name, _ in own}
-                message = {**message, "headers": own + [each for each in _SENT if each[0] not in named]}
+                own = message.get("headers", ())
+                named = dict(own)
+                message["headers"] = [*own, *(each for each in _SENT if each[0] not in named)]
             await send(message)
 
         await self._app(scope, receive, secured if scope["type"] == "http" else send)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import starmap
 from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Scope
@@ -146,21 +147,21 @@ class Exchange:
             raise RuntimeError(f"No {message['type']} can be sent now")
 
     def _begin(self, status: int, headers: Iterable[Header]) -> None:
-        lines, left = [STATUS_LINES[status]], None
-        for name, value in (*self._carrier.headers_of_all, *headers):
-            if name == b"content-length":
-                left = int(value)
-            if (name, value) == CLOSE:
-                self.keeps = False
-            else:
-                lines.append(_line(name, value))
-        if left is None and (status in BODILESS or self.scope["method"] == "HEAD"):
-            left = 0
-        if left is None:
-            lines.append(_line(*CHUNKED))
-        if not self.keeps:
-            lines.append(_line(*CLOSE))
-        self._head = b"".join([*lines, b"\r\n"])
+        sent = [*self._carrier.headers_of_all, *headers]
+        named = dict(sent)
+        length = named.get(b"content-length")
+        if length is None and (status in BODILESS or self.scope["method"] == "HEAD"):
+            left: int | None = 0
+        elif length is None:
+            left = None
+            sent.append(CHUNKED)
+        else:
+            left = int(length)
+        if named.get(b"connection") == b"close":
+            self.keeps = False
+        elif not self.keeps:
+            sent.append(CLOSE)
+        self._head = b"".join([STATUS_LINES[status], *starmap(_line, sent), b"\r\n"])
         self._left, self.started, self._expects = left, True, False
         if left is None:
             self._flush(b"")

@@ -221,9 +221,9 @@ class HttpConnection(asyncio.Protocol):
         if self._in_head:
             self._headers.append((name.lower(), value))
             self._head_bytes += len(name) + len(value)
-            self._check_head(self._head_bytes)
             if len(self._headers) > self._bounds.headers:
                 raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many headers.")
+            self._check_head(self._head_bytes)
 
     def on_headers_complete(self) -> None:
         self._unparsed_bytes = 0

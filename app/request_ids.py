@@ -36,7 +36,7 @@ class RequestIds:
 
         async def naming(message: Message) -> None:
             if message["type"] in _OPENINGS:
-                message = {**message, "headers": [*message.get("headers", ()), (HEADER, id.encode())]}
+                message["headers"] = [*message.get("headers", ()), (HEADER, id.encode())]
             elif message["type"] == "websocket.close":
                 note_close(message.get("code", 1000), message.get("reason"))
             await send(message)

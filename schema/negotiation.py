@@ -30,6 +30,7 @@ def check_method(method: str) -> None:
         )
 
 
+@lru_cache(256)
 def check_body(content_type: str, content_encoding: str) -> None:
     """Raise Refused (415) unless a body is plain JSON in UTF-8, which no form of a browser can send."""
     kind, _, parameters = content_type.lower().partition(";")
