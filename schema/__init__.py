@@ -57,6 +57,8 @@ class NeedsStream(InvalidOperationTypeError):
         )
 
 
+KINDS = frozenset(OperationType)
+STREAMED = frozenset({OperationType.SUBSCRIPTION})
 _NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
@@ -87,9 +89,7 @@ class Schema(strawberry.Schema):
         session: Session = context_value
         own = context(session.services, session.authenticated)
         operation = self.operation(query, variable_values, operation_name, own)
-        operation.allowed_operations = set(allowed_operation_types or OperationType) - {
-            OperationType.SUBSCRIPTION
-        }
+        operation.allowed_operations = frozenset(allowed_operation_types or KINDS) - STREAMED
         try:
             result = await self._result(operation)
         except InvalidOperationTypeError as error:
@@ -118,8 +118,7 @@ class Schema(strawberry.Schema):
         self, asked: str | None, variables: dict[str, Any] | None, name: str | None, context: Context
     ) -> Operation:
         """An operation that has not begun."""
-        kinds = set(OperationType)
-        found = self._create_execution_context(asked, kinds, variables, context, operation_name=name)
+        found = self._create_execution_context(asked, KINDS, variables, context, operation_name=name)
         return cast("Operation", found)
 
     async def _result(self, operation: Operation) -> ExecutionResult:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from strawberry.extensions import SchemaExtension
 from strawberry.types import ExecutionContext
+from strawberry.types.graphql import OperationType
 
 from schema.documents import Known
 
@@ -16,6 +18,11 @@ class Operation(ExecutionContext):
 
     known: Known | None = None
     cost: int | None = None
+
+    @cached_property
+    def operation_type(self) -> OperationType:
+        """What the document says, looked up once; raises RuntimeError where it has no such operation."""
+        return super().operation_type
 
     @property
     def asks_for_cost(self) -> bool:

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10
 ACCEPTS = 256
-TYPES = {"GET": {OperationType.QUERY, OperationType.SUBSCRIPTION}, "POST": set(OperationType)}
+TYPES = {"GET": OperationType.from_http("GET"), "POST": OperationType.from_http("POST")}
 UNEXECUTABLE = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
