@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 import uvicorn
 import websockets
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection
 
 from app import auth, main
@@ -190,8 +191,15 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """A replica in this process, on a free port, behind a real uvicorn."""
+    async with served(main.create_app(settings), settings) as api:
+        yield api
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, settings: Settings) -> AsyncIterator[Api]:
+    """Any application, as a replica is."""
     here = settings.model_copy(update={"port": 0, "shutdown_timeout_seconds": 1.0})
-    server = Server(configuration(main.create_app(settings), here))
+    server = Server(configuration(app, here))
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
