@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -77,6 +77,9 @@ _VALUES: Mapping[ExecutionOrderField, Any] = {
 def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
     return select(*columns).where(col(Execution.id) == bindparam("id"))
 
+
+# What tells a list's order of creation.
+PLACE: Columns = (col(Execution.id), col(Execution.created_at))
 
 _ONE, _ONE_WITH_PAYLOADS = Prepared(_one(*COLUMNS)), Prepared(_one(*COLUMNS, *_PAYLOADS))
 # Those who refer to it, as a rerun does, are not held up.
@@ -162,7 +165,7 @@ async def _page(
             backward=window.backward,
         )
         return await connection.execute(statement, {"owner": caller.owner, **keyset.values_of(window)})
-    reader = _Reader(caller, _listed(listing.field, fieldset, payloads=payloads))
+    reader = _Reader(caller, _listed(listing.field, fieldset, payloads=payloads), fieldset)
     return await connection.execute(_window(reader, listing, window))
 
 
@@ -243,10 +246,16 @@ def _order(listing: ExecutionListing) -> Order:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Who reads, and which columns."""
+    """Who reads, and which columns: of what is to be rendered there are few."""
 
     caller: Caller
     columns: Columns = COLUMNS
+    fieldset: Fieldset | None = None
+
+    @property
+    def of_candidates(self) -> Self:
+        """Reads what may not be on the page at last, of which nothing is rendered."""
+        return self if self.fieldset is None else replace(self, columns=PLACE)
 
     def chosen(self, chosen: ExecutionFilter) -> Rows:
         """The chosen executions that the caller may see."""
@@ -258,6 +267,14 @@ class _Reader:
         Told of the owner again, Postgres would expect far fewer, and sort them all for one page.
         """
         return select(*self.columns).where(*narrowing.of_executions(self.caller, chosen))
+
+    def shown(self, page: Rows, order: Order, window: Window[Key]) -> Rows:
+        """A page of candidates with all that is read of it."""
+        if self.fieldset is None:
+            return page
+        candidates = page.subquery()
+        found = select(*self.columns).join(candidates, col(Execution.id) == candidates.c.id)
+        return found.order_by(*order.columns(window))
 
 
 @lru_cache(SHAPES)
@@ -273,32 +290,43 @@ def _whole_list(
 ) -> Prepared:
     """The statement for pages of a list that is not narrowed, of any `owner`."""
     columns = _listed(field, fieldset, payloads=payloads)
-    reader = _Reader(keyset.somebody(of_all_owners=of_all_owners), columns)
+    reader = _Reader(keyset.somebody(of_all_owners=of_all_owners), columns, fieldset)
     listing = ExecutionListing(field=field, direction=direction)
     return keyset.prepared(partial(_window, reader, listing), after=after, backward=backward)
 
 
 def _window(reader: _Reader, listing: ExecutionListing, window: Window[Key]) -> Rows:
-    """The query for a window's rows, which reads no more of an index than it must.
+    """The query for a window's rows, which reads no more of an index than it must."""
+    order = _order(listing)
+    candidates = _candidates(reader.of_candidates, listing, order, window)
+    if candidates is None:
+        return order.window(reader.chosen(listing.chosen), window)
+    return reader.shown(order.merged(candidates, window), order, window)
 
-    An index by workflow or by status has the order of creation within each: so several are read side by
-    side and merged. So are the executions that a search finds by their workflow's name.
+
+def _candidates(
+    reader: _Reader, listing: ExecutionListing, order: Order, window: Window[Key]
+) -> Sequence[Rows] | None:
+    """What is read side by side and merged; None where one index has the whole list in its order.
+
+    An index by workflow or by status has the order of creation within each. So have the executions that a
+    search finds by their workflow's name.
     """
-    order, chosen = _order(listing), listing.chosen
+    chosen = listing.chosen
     if listing.field is not ExecutionOrderField.CREATED_AT:
-        return order.window(reader.chosen(chosen), window)
+        return None
     if chosen.workflow_ids is not None:
         rows = reader.of_workflows(replace(chosen, workflow_ids=None))
         workflow = col(Execution.workflow_id)
         theirs = workflows.those_of(reader.caller, chosen.workflow_ids).subquery()
-        return order.merged([order.candidates_of_each(rows, theirs, workflow, window)], window)
+        return [order.candidates_of_each(rows, theirs, workflow, window)]
     if chosen.statuses is not None and len(chosen.statuses) > 1:
         rows = reader.chosen(replace(chosen, statuses=None))
         statuses, status = keyset.values(chosen.statuses, String()), col(Execution.status)
-        return order.merged([order.candidates_of_each(rows, statuses, status, window)], window)
+        return [order.candidates_of_each(rows, statuses, status, window)]
     if chosen.search is not None:
-        return order.merged(_found(reader, chosen, chosen.search, order, window), window)
-    return order.window(reader.chosen(chosen), window)
+        return _found(reader, chosen, chosen.search, order, window)
+    return None
 
 
 def _found(

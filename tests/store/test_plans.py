@@ -21,9 +21,11 @@ from app.listings import (
 )
 from app.paging import Key, Window
 from app.records import ExecutionRecord
+from app.rendering import Fieldset, Part
 from app.stats import TimeBucket
 from app.store import events, executions, tallies, tracking, workflows
 from app.tables import ExecutionStatus
+from app.transitions import TERMINAL
 from tests.store.plans import Ask, Plan, plans
 from tests.store.rows import ALICE, NOW, ROOT, Rows, draft
 
@@ -88,6 +90,7 @@ LOAD = [
 
 
 FIRST = Window[Key]()
+OPEN = frozenset(ExecutionStatus) - TERMINAL
 
 
 @pytest_asyncio.fixture
@@ -398,3 +401,34 @@ async def test_the_lists_of_many_are_read_side_by_side(busy: ExecutionRecord, ro
     assert lists.rows_read <= 50 * 6 + 50
     assert histories.rows_read <= 50 * 4
     assert counts.rows_read <= 50 * 4
+
+
+async def test_what_is_rendered_is_looked_up_for_the_rows_of_the_page_alone(
+    busy: ExecutionRecord, rows: Rows
+) -> None:
+    of_event, of_workflow = (
+        Fieldset("ExecutionEvent", (("type", "type"),)),
+        Fieldset("Workflow", (("id", "id"),)),
+    )
+    nodes = Fieldset("ExecutionEventConnection", (("nodes", Part("nodes", of_event)),))
+    parts = (("workflow", Part("workflow", of_workflow)), ("history", Part("history", nodes, 2)))
+    fieldset, first = Fieldset("Execution", (("id", "id"), *parts)), Window[Key](5)
+    # A page's rows and one more, with a workflow and two events for each.
+    page = 6 * (1 + 1 + 2)
+    lists = {
+        "all": (ExecutionListing(), page),
+        "last changed": (ExecutionListing(field=ExecutionOrderField.UPDATED_AT), page),
+        "open": (ExecutionListing(ExecutionFilter(statuses=OPEN)), page + len(OPEN) * 6),
+    }
+
+    read = {}
+    for name, (listing, _) in lists.items():
+        plan = await the_plan(
+            rows.db,
+            lambda tx: executions.render_page(tx.connection, ALICE, listing, first, fieldset),  # noqa: B023
+        )
+        read[name] = (plan.read_whole, plan.rows_read)
+
+    assert {
+        name: (whole, count) for name, (whole, count) in read.items() if whole or count > lists[name][1]
+    } == {}
