@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import strawberry
 from strawberry.types.field import StrawberryField
 from strawberry.types.info import Info
 
@@ -9,6 +10,7 @@ from strawberry.types.info import Info
 READ: Final = "read"
 # Under this, what of the record's row is the field's value as it is in JSON, where that is not the same.
 COLUMN: Final = "column"
+SAME_NAME: Final = "*"
 # Under this, what else of the row's object it is that can be rendered within it.
 PART: Final = "part"
 
@@ -29,6 +31,11 @@ def recorded(description: str) -> Any:
     return RecordField(description=description)
 
 
+def rendered(description: str) -> Any:
+    """A field of what is made of a part of a record, which Postgres has under the same name."""
+    return strawberry.field(description=description, metadata={COLUMN: SAME_NAME})
+
+
 def place(field: StrawberryField) -> str | None:
     """Where in its object's record a field's value is: None where it is not there."""
     found: str | None = field.python_name if isinstance(field, RecordField) else field.metadata.get(READ)
@@ -38,4 +45,4 @@ def place(field: StrawberryField) -> str | None:
 def column(field: StrawberryField) -> str | None:
     """What of its object's row a field's value is: None where there is more to it."""
     found: str | None = field.metadata.get(COLUMN) or place(field)
-    return found
+    return field.python_name if found is SAME_NAME else found

@@ -33,7 +33,7 @@ from schema.info import Info, selects
 from schema.inputs import execution_listing
 from schema.later import Later
 from schema.plans import TOGETHER
-from schema.recorded import COLUMN, PART, READ, recorded
+from schema.recorded import COLUMN, PART, READ, recorded, rendered
 from schema.scalars import JSON
 
 T = TypeVar("T")
@@ -194,13 +194,11 @@ class WorkflowConnection:
 
 @strawberry.type(description="Why an execution failed.")
 class ExecutionFailure:
-    reason: FailureReason = strawberry.field(description="The kind of failure.")
-    message: str = strawberry.field(description="What went wrong: the message of the error that was raised.")
-    type: str | None = strawberry.field(description="The error's type name; null where it has none.")
-    activity_type: str | None = strawberry.field(
-        description="The activity that failed; null where it was the workflow itself."
-    )
-    stack_trace: str | None = strawberry.field(description="Where in the worker's code; null where unknown.")
+    reason: FailureReason = rendered("The kind of failure.")
+    message: str = rendered("What went wrong: the message of the error that was raised.")
+    type: str | None = rendered("The error's type name; null where it has none.")
+    activity_type: str | None = rendered("The activity that failed; null where it was the workflow itself.")
+    stack_trace: str | None = rendered("Where in the worker's code; null where unknown.")
 
     @classmethod
     def of(cls, failure: dict[str, Any]) -> Self:
@@ -209,8 +207,8 @@ class ExecutionFailure:
 
 @strawberry.type(description="What a user has put on an execution, to find it by.")
 class Label:
-    key: str = strawberry.field(description="What it says; unique among an execution's labels.")
-    value: str = strawberry.field(description="What it says of this execution.")
+    key: str = rendered("What it says; unique among an execution's labels.")
+    value: str = rendered("What it says of this execution.")
 
 
 @strawberry.type(description="An activity of an execution that has not ended, as Temporal has it now.")
@@ -292,11 +290,13 @@ class Execution(Node):
     completed_at: datetime | None = recorded("When it ended, in whatever way; null before.")
     updated_at: datetime = recorded("When its last event was recorded.")
 
-    @strawberry.field(description="Why it failed; null unless it is FAILED.")
+    @strawberry.field(description="Why it failed; null unless it is FAILED.", metadata={PART: "failure"})
     def failure(self) -> ExecutionFailure | None:
         return None if self.record.failure is None else ExecutionFailure.of(self.record.failure)
 
-    @strawberry.field(description="Its labels, sorted by key; empty where it has none.")
+    @strawberry.field(
+        description="Its labels, sorted by key; empty where it has none.", metadata={PART: "labels"}
+    )
     def labels(self) -> list[Label]:
         return [Label(key=key, value=value) for key, value in sorted(self.record.labels.items())]
 
@@ -325,7 +325,8 @@ class Execution(Node):
         description=(
             "Seconds from startedAt to completedAt, or to now while it runs or is paused; null before it "
             "started."
-        )
+        ),
+        metadata={COLUMN: "duration"},
     )
     def duration(self) -> float | None:
         started, completed = self.record.started_at, self.record.completed_at

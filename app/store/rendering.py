@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Table, Text, cast, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    FromClause,
+    Table,
+    Text,
+    case,
+    cast,
+    collate,
+    extract,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy import DateTime as Timestamp
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
@@ -28,7 +41,7 @@ _ROW = "the row"
 class Renderable:
     """A table whose rows can be rendered: its columns by the names of attributes, and others, and parts."""
 
-    table: Table
+    table: FromClause
     others: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
     parts: Parts = field(default_factory=dict)
 
@@ -92,6 +105,31 @@ def _history(part: Part) -> ColumnElement[Any]:
     return Renderable(_EXECUTION, parts={"nodes": nodes}).object(part.fieldset)
 
 
+def _labels(part: Part) -> ColumnElement[Any]:
+    """An execution's labels, sorted as Python sorts."""
+    labels = func.jsonb_each_text(_EXECUTION.c.labels).table_valued("key", "value").render_derived()
+    key = collate(labels.c.key, "C")
+    found = func.array_to_json(
+        func.array_agg(aggregate_order_by(Renderable(labels).object(part.fieldset), key))
+    )
+    return select(func.coalesce(found, _NOTHING)).select_from(labels).correlate(_EXECUTION).scalar_subquery()
+
+
+def _failure(part: Part) -> ColumnElement[Any]:
+    """Why an execution failed, which is kept as JSON."""
+    names = ("reason", "message", "type", "activity_type", "stack_trace")
+    said = {name: _EXECUTION.c.failure.op("->>")(literal_column(f"'{name}'")) for name in names}
+    failure = Renderable(_EXECUTION, said).object(part.fieldset)
+    return case((_EXECUTION.c.failure.is_not(None), failure), else_=None)
+
+
+def _duration() -> ColumnElement[Any]:
+    """The seconds from an execution's start to its end, or to now."""
+    until = func.coalesce(_EXECUTION.c.completed_at, func.now())
+    seconds = cast(extract("epoch", until - _EXECUTION.c.started_at), Double)
+    return case((seconds < 0, literal_column("0")), else_=seconds)
+
+
 WORKFLOW: Final = Renderable(_WORKFLOW)
 EVENT: Final = Renderable(
     _EVENT,
@@ -99,6 +137,10 @@ EVENT: Final = Renderable(
 )
 EXECUTION: Final = Renderable(
     _EXECUTION,
-    {"payloads.input": _EXECUTION.c.input, "payloads.output": _EXECUTION.c.output},
-    {"workflow": _workflow, "history": _history},
+    {
+        "payloads.input": _EXECUTION.c.input,
+        "payloads.output": _EXECUTION.c.output,
+        "duration": _duration(),
+    },
+    {"workflow": _workflow, "history": _history, "labels": _labels, "failure": _failure},
 )

@@ -1,7 +1,7 @@
 """executions: the caller's, in any order, under any filter, page by page from either end."""
 
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -42,7 +42,9 @@ fragment Shown on Execution {
   __typename
   row: id
   status version input output startedBy temporalWorkflowId temporalRunId
-  createdAt startedAt completedAt updatedAt
+  createdAt startedAt completedAt updatedAt duration
+  labels { key value }
+  failure { __typename why: reason message type activityType stackTrace }
   workflow { __typename object: id name description workflowType executionTimeout archivedAt }
   history(first: $first) {
     __typename
@@ -50,6 +52,7 @@ fragment Shown on Execution {
   }
 }
 """
+FAILURE = ("reason", "message", "type", "activity_type", "stack_trace")
 COUNT = "query ($filter: ExecutionFilter) { executions(filter: $filter) { totalCount pageCount } }"
 
 
@@ -444,8 +447,22 @@ async def test_what_postgres_renders_is_what_is_answered_otherwise(
     statements: list[str], alice: Client, services: Services, first: dict[str, Any]
 ) -> None:
     workflow_id = await factories.workflow(alice, "nobody", name='Say "größe" \\ %')
-    ids = await factories.recorded(services, "alice", workflow_id, 3, input={"any": ["thing", None, 1.5]})
+    start = datetime(2026, 1, 8, 12, 0, 0, 123_456, UTC)
+    ids = await factories.recorded(
+        services,
+        "alice",
+        workflow_id,
+        1,
+        input={"any": ["thing", None, 1.5]},
+        labels={"z": "1", "A": 'say "hi"', "a": "größe", "ä": "", "_": "\n", "10": "x", "9": "y"},
+        failure={**dict.fromkeys(FAILURE), "reason": "TIMED_OUT", "message": 'said "no"\u2028'},
+        started_at=start,
+        completed_at=start + timedelta(days=1, microseconds=1),
+    )
     await factories.note(services, ids[-1], 3, {"more": [{"a": "\u0001"}]})
+    await factories.recorded(
+        services, "alice", workflow_id, 1, started_at=start, completed_at=start - timedelta(1)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OperationExecutor, "directs", Undirected())
         expected = await alice.answer(RENDERED, **first)
