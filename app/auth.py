@@ -120,16 +120,14 @@ class Verifier:
             raise Unauthenticated(f"The token is too long: {MAX_TOKEN_CHARACTERS:,} characters are the most.")
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self.checked.get(digest)
-        if known is None or not await self._holds(known):
+        if (
+            known is None
+            or known.caller.expires_at <= datetime.now(UTC)
+            or await self.keys.find(known.key.algorithm, known.key_id) is not known.key
+        ):
             known = await self._check(token)
             self._keep(digest, known)
         return known.caller
-
-    async def _holds(self, known: Checked) -> bool:
-        """Whether a token is still as good as it was; raises as `caller` does where its key has left."""
-        if known.caller.expires_at <= datetime.now(UTC):
-            return False
-        return await self.keys.find(known.key.algorithm, known.key_id) == known.key
 
     async def _check(self, token: str) -> Checked:
         with _explained():

@@ -25,8 +25,7 @@ FAILURE = b"Internal Server Error"
 # Most are the same in all responses.
 HEADERS = 512
 
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 
 
 class Carrier(Protocol):
@@ -211,6 +210,7 @@ class Exchange:
 @lru_cache(HEADERS)
 def _line(name: bytes, value: bytes) -> bytes:
     """A header as it is sent; raises ValueError for what would not be one."""
-    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+    line = b"%b: %b\r\n" % (name, value)
+    if not _LINE.fullmatch(line):
         raise ValueError(f"This is no header: {name!r}")
-    return b"%b: %b\r\n" % (name, value)
+    return line
