@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -43,9 +44,13 @@ class Fieldset:
     typename: str
     fields: tuple[tuple[str, str | Part], ...]
 
+    @cached_property
+    def has_parts(self) -> bool:
+        return any(isinstance(each, Part) for _, each in self.fields)
+
     def bound(self, given: Mapping[str, Any]) -> Self:
         """The same with the values of a request's variables; raises ValueError for a size of no list."""
-        if not any(isinstance(each, Part) for _, each in self.fields):
+        if not self.has_parts:
             return self
         fields = [(key, each.bound(given) if isinstance(each, Part) else each) for key, each in self.fields]
         return replace(self, fields=tuple(fields))
