@@ -39,12 +39,12 @@ from app.filters import EVERY_EVENT, ExecutionEventFilter
 from app.paging import Page, Window
 from app.records import Delivery, Draft, EventRecord, ExecutionRecord
 from app.rendering import Fieldset, Rendered
-from app.statements import SHAPES, Prepared
+from app.statements import Prepared
 from app.statements import Rows as Result
 from app.store import executions, keyset, narrowing, tallies
 from app.store.keyset import Order, Rows
 from app.store.membership import IS_OPEN, one_of
-from app.store.rendering import EVENT, rendered
+from app.store.rendering import EVENT, FIELDSETS, rendered
 from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus, Feed
 from app.transitions import TERMINAL
 
@@ -247,7 +247,7 @@ async def _histories(
     return await connection.execute(_windows(caller, wanted, window, types, fieldset))
 
 
-@lru_cache(SHAPES)
+@lru_cache(FIELDSETS)
 def _first_events(fieldset: Fieldset | None, *, of_all_owners: bool, backward: bool) -> Prepared:
     """The statement for `size` events from one end of each of several executions, `ids`."""
     size: Any = bindparam("size", type_=Integer)

@@ -30,12 +30,12 @@ from app.listings import ExecutionListing, ExecutionOrderField, OrderDirection
 from app.paging import Key, Page, Window
 from app.records import ExecutionRecord, Payloads
 from app.rendering import Fieldset, Rendered
-from app.statements import SHAPES, Prepared
+from app.statements import Prepared
 from app.statements import Rows as Result
 from app.store import keyset, narrowing, workflows
 from app.store.keyset import Order, Rows
 from app.store.membership import one_of
-from app.store.rendering import EXECUTION, NO_PLACE, rendered
+from app.store.rendering import EXECUTION, FIELDSETS, NO_PLACE, rendered
 from app.tables import LAST_STARTED, RECORDED, Execution
 
 R = TypeVar("R")
@@ -231,7 +231,7 @@ def _listed(field: ExecutionOrderField, fieldset: Fieldset | None, *, payloads: 
     return (*COLUMNS, *_PAYLOADS) if payloads else COLUMNS
 
 
-@lru_cache(SHAPES)
+@lru_cache(FIELDSETS)
 def _one_rendered(fieldset: Fieldset) -> Prepared:
     return Prepared(_one(EXECUTION.text(fieldset), col(Execution.owner_id), NO_PLACE))
 
@@ -277,7 +277,7 @@ class _Reader:
         return found.order_by(*order.columns(window))
 
 
-@lru_cache(SHAPES)
+@lru_cache(FIELDSETS)
 def _whole_list(
     field: ExecutionOrderField,
     direction: OrderDirection,

@@ -27,6 +27,8 @@ from app.tables import Execution, ExecutionEvent, Workflow
 
 Parts = Mapping[str, Callable[[Part], ColumnElement[Any]]]
 
+# Clients choose them. Of each kind of statement so many are kept, of some 60 KiB each.
+FIELDSETS: Final = 200
 # For objects that have none.
 NO_PLACE: Final = literal_column("NULL", Text)
 # As `DateTime` is written everywhere: in UTC, with milliseconds.

@@ -15,12 +15,12 @@ from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Key, Page, Window
 from app.records import WorkflowRecord
 from app.rendering import Fieldset, Rendered
-from app.statements import SHAPES, Prepared
+from app.statements import Prepared
 from app.store import keyset
 from app.store.keyset import Order
 from app.store.membership import one_of
 from app.store.patterns import containing
-from app.store.rendering import NO_PLACE, WORKFLOW, rendered
+from app.store.rendering import FIELDSETS, NO_PLACE, WORKFLOW, rendered
 from app.tables import Workflow
 
 _COLUMNS: Sequence[Any] = [
@@ -116,7 +116,7 @@ async def render(
     return {row.key: row for row in result.of(rendered)}
 
 
-@lru_cache(SHAPES)
+@lru_cache(FIELDSETS)
 def _these(fieldset: Fieldset | None, *, of_all_owners: bool) -> Prepared:
     """The statement for workflows of these `ids`, or for what is selected of them."""
     somebody = keyset.somebody(of_all_owners=of_all_owners)
