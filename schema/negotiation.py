@@ -1,7 +1,6 @@
 """What an HTTP request may be made of, and what its response may be: RFC 9110, GraphQL over HTTP."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from http import HTTPStatus
 
 from app.errors import ErrorCode
@@ -30,9 +29,10 @@ def check_method(method: str) -> None:
         )
 
 
-@lru_cache(256)
 def check_body(content_type: str, content_encoding: str) -> None:
     """Raise Refused (415) unless a body is plain JSON in UTF-8, which no form of a browser can send."""
+    if content_type == JSON and not content_encoding:
+        return
     kind, _, parameters = content_type.lower().partition(";")
     charsets = [word for word in map(str.strip, parameters.split(";")) if word.startswith("charset")]
     if kind.strip() != JSON or not {word.replace('"', "") for word in charsets} <= {"charset=utf-8"}:
@@ -47,7 +47,6 @@ def check_body(content_type: str, content_encoding: str) -> None:
         )
 
 
-@lru_cache(256)
 def json_type(accept: str) -> str | None:
     """The media type of a JSON response: the newer one for those who prefer it by name; None if refused."""
     qualities = _qualities(accept or "*/*")
