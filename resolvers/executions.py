@@ -16,6 +16,9 @@ from app.store import workflows as workflow_store
 from resolvers import filters
 from resolvers.context import Context, parse_id
 
+# Of a list of which only counts are selected.
+NO_ROWS: Page[Any] = Page((), has_next=False, has_previous=False)
+
 
 async def execution(context: Context, id: str, *, payloads: bool = False) -> ExecutionRecord:
     """One execution, with its payloads where asked; raises NotFound or Forbidden."""
@@ -36,16 +39,19 @@ async def executions(
     listing: ExecutionListing,
     asked: Paging,
     *,
+    rows: bool,
     payloads: bool,
     fieldset: Fieldset | None = None,
 ) -> Page[ExecutionRecord | Rendered]:
     """A page of the caller's executions, with their payloads where asked, or of what is selected of them.
 
-    Raises Forbidden and InvalidInput.
+    Without `rows` nothing is read. Raises Forbidden and InvalidInput.
     """
     context.caller.require(READ_EXECUTIONS)
     filters.check_executions(context.caller, listing.chosen)
     wanted = window(asked, listing.binding.key)
+    if not rows:
+        return NO_ROWS
     async with context.db.read() as connection:
         if fieldset is not None:
             return await store.render_page(connection, context.caller, listing, wanted, fieldset)
@@ -53,12 +59,17 @@ async def executions(
 
 
 async def workflow_executions(
-    context: Context, workflow: WorkflowRecord, listing: ExecutionListing, asked: Paging
+    context: Context, workflow: WorkflowRecord, listing: ExecutionListing, asked: Paging, *, rows: bool
 ) -> Page[ExecutionRecord]:
-    """A page of those executions of a list that are the workflow's; raises Forbidden and InvalidInput."""
+    """A page of those executions of a list that are the workflow's; without `rows` nothing is read.
+
+    Raises Forbidden and InvalidInput.
+    """
     context.caller.require(READ_EXECUTIONS)
     filters.check_executions(context.caller, listing.chosen)
     wanted = window(asked, listing.of_workflow(workflow.id).binding.key)
+    if not rows:
+        return NO_ROWS
     return await context.loaders.workflow_executions(listing, wanted).load(workflow.id)
 
 

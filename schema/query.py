@@ -28,6 +28,7 @@ from schema.info import Info, selects
 from schema.inputs import execution_listing, workflow_listing
 from schema.scalars import JSON
 from schema.types import (
+    ROWS,
     Execution,
     ExecutionConnection,
     ExecutionEvent,
@@ -123,9 +124,13 @@ class Query:
         listing = execution_listing(filter, order_by)
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
-        payloads = info.fieldset is None and selects(info, *LISTED_PAYLOADS)
         found = await executions.executions(
-            info.context, listing, asked, payloads=payloads, fieldset=info.fieldset
+            info.context,
+            listing,
+            asked,
+            rows=selects(info, *ROWS),
+            payloads=info.fieldset is None and selects(info, *LISTED_PAYLOADS),
+            fieldset=info.fieldset,
         )
         return ExecutionConnection(
             page=found, listing=listing, size=asked.size, feed_cursor=feed_cursor(position)

@@ -38,6 +38,8 @@ from schema.scalars import JSON
 
 T = TypeVar("T")
 
+# What of a connection takes its rows.
+ROWS = ("nodes", "edges", "pageInfo")
 ID_DESCRIPTION = "Unique among all nodes, opaque, stable."
 
 
@@ -149,7 +151,9 @@ class Workflow(Node):
         listing = execution_listing(filter, order_by)
         # Read before the page: what happens in between is then told twice, not never.
         position = await events.feed_head(info.context) if selects(info, "feedCursor") else 0
-        found = await executions.workflow_executions(info.context, self.record, listing, asked)
+        found = await executions.workflow_executions(
+            info.context, self.record, listing, asked, rows=selects(info, *ROWS)
+        )
         return ExecutionConnection(
             page=found,
             listing=listing,
