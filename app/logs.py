@@ -12,12 +12,6 @@ MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACE_CHARACTERS = 20_000
 
 OURS = ("app", "resolvers", "schema")
-# What uvicorn makes warnings of, or errors with their traces.
-CLIENTS_MISTAKES = (
-    "Invalid HTTP request received.",
-    "Invalid UTF-8 sequence received from client.",
-    "Unsupported upgrade request.",
-)
 # They tell of every connection, or quote what is sent over it.
 TALKATIVE = ("uvicorn.error", "httpx", "httpcore", "websockets")
 
@@ -79,17 +73,8 @@ def configure(level: str, format: str) -> None:
         logging.getLogger(name).setLevel(level)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_calm)
 
 
 def _ids() -> dict[str, str]:
     found = {"request": request_id.get(), "operation": operation_id.get()}
     return {name: id for name, id in found.items() if id is not None}
-
-
-def _calm(record: logging.LogRecord) -> bool:
-    """A client's mistake is no alarm: uvicorn says it at INFO, without a trace."""
-    if record.msg not in CLIENTS_MISTAKES:
-        return True
-    record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
-    return logging.root.isEnabledFor(logging.INFO)

@@ -255,24 +255,6 @@ def test_at_debug_only_we_ourselves_say_more(
     assert messages == ["ours"] * 3
 
 
-@pytest.mark.parametrize("said", logs.CLIENTS_MISTAKES)
-def test_a_clients_mistake_is_no_alarm(
-    root: logging.Logger, capsys: pytest.CaptureFixture[str], said: str
-) -> None:
-    logs.configure("INFO", "json")
-    try:
-        raise ValueError("what the client sent")
-    except ValueError:
-        logging.getLogger("uvicorn.error").exception(said)
-        logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
-    logs.configure("WARNING", "json")
-    logging.getLogger("uvicorn.error").warning(said)
-
-    calm, alarm = (orjson.loads(line) for line in capsys.readouterr().err.splitlines())
-    assert (calm["level"], calm["message"], calm.get("trace")) == ("INFO", said, None)
-    assert (alarm["level"], "trace" in alarm) == ("ERROR", True)
-
-
 @pytest.mark.parametrize("level", ["WARNING", "ERROR"])
 def test_a_level_above_info_is_everybodys(
     root: logging.Logger, capsys: pytest.CaptureFixture[str], level: str
