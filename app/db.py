@@ -2,9 +2,11 @@
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import chain
 from typing import Any, Final
 
 import asyncpg
@@ -32,11 +34,28 @@ _FAILURES = (
 )
 
 
+class Plans(StrEnum):
+    """What Postgres plans a statement for that it is told again and again, in its own words."""
+
+    # Rare values and common ones need different plans.
+    FOR_EACH = "force_custom_plan"
+    # To plan an append takes as long as to make it, and all are made alike.
+    FOR_ALL = "auto"
+
+
 class Driver(asyncpg.Connection):
     """A connection on which nothing is set that a reset would have to undo: it saves a round trip."""
 
+    plans = Plans.FOR_EACH
+
     def get_reset_query(self) -> str:
         return ""
+
+    async def plan(self, plans: Plans) -> None:
+        """Have statements planned so from now on."""
+        if plans is not self.plans:
+            await self.execute(f"SET plan_cache_mode = {plans}")
+            self.plans = plans
 
     def is_stale(self) -> bool:
         """Whether something has come that nobody asked for, which is the server's farewell."""
@@ -110,7 +129,7 @@ class Database:
         self._wait_seconds = wait_seconds
         self._statements = Statements()
         # Taken from the pool and given back there is a third of what a small query costs.
-        self._at_hand: list[Any] = []
+        self._at_hand: Mapping[Plans, list[Any]] = {plans: [] for plans in Plans}
         self._awaited = 0
         self._pool = asyncpg.create_pool(
             driver_url(url),
@@ -128,17 +147,17 @@ class Database:
                 "application_name": "temporal-graphql",
                 # Postgres' 4 is for discs that turn: it reads too much there to find little.
                 "random_page_cost": "1.1",
-                # A plan made for all filters alike is wrong for most: rare and common need their own.
-                "plan_cache_mode": "force_custom_plan",
+                "plan_cache_mode": Driver.plans.value,
             },
         )
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Connection]:
+    async def read(self, plans: Plans = Plans.FOR_EACH) -> AsyncIterator[Connection]:
         """A connection for reading, each statement by itself; raises Unavailable when Postgres is."""
         driver, is_sound = None, False
         try:
-            driver = await self._acquired()
+            driver = await self._acquired(plans)
+            await driver.plan(plans)
             yield Connection(driver, self._statements)
             is_sound = True
         except _FAILURES as error:
@@ -147,12 +166,12 @@ class Database:
             raise
         finally:
             if driver is not None:
-                await self._release(driver, is_sound=is_sound)
+                await self._release(driver, plans, is_sound=is_sound)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
+    async def write(self, plans: Plans = Plans.FOR_EACH) -> AsyncIterator[Transaction]:
         """One transaction: committed on leaving and then announced, or undone; raises Unavailable."""
-        async with self.read() as connection, connection.driver.transaction():
+        async with self.read(plans) as connection, connection.driver.transaction():
             transaction = Transaction(connection)
             yield transaction
         self._tell(transaction)
@@ -160,7 +179,7 @@ class Database:
     @asynccontextmanager
     async def write_once(self) -> AsyncIterator[Transaction]:
         """As `write`, for one statement: it needs no BEGIN and no COMMIT, and saves their round trips."""
-        async with self.read() as connection:
+        async with self.read(Plans.FOR_ALL) as connection:
             transaction = Transaction(SingleUse(connection.driver, connection.statements))
             yield transaction
         self._tell(transaction)
@@ -175,8 +194,8 @@ class Database:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 pool = await self._pool
-                while self._at_hand:
-                    await pool.release(self._at_hand.pop())
+                for driver in chain(*self._at_hand.values()):
+                    await pool.release(driver)
                 await pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -185,9 +204,9 @@ class Database:
         if transaction.deliveries:
             self._announce(transaction.deliveries)
 
-    async def _acquired(self) -> Any:
-        while self._at_hand:
-            driver = self._at_hand.pop()
+    async def _acquired(self, plans: Plans) -> Any:
+        while kept := self._at_hand[plans] or self._spare():
+            driver = kept.pop()
             if not self._was_lost(driver):
                 return driver
         self._awaited += 1
@@ -196,6 +215,12 @@ class Database:
                 return await self._acquired_from_pool()
         finally:
             self._awaited -= 1
+
+    def _spare(self) -> list[Any]:
+        """The connections at hand with whatever plans, where there can be no more of them."""
+        if self._pool.get_size() < self._pool.get_max_size():
+            return []
+        return max(self._at_hand.values(), key=len)
 
     def _was_lost(self, driver: Any) -> bool:
         """Whether a connection is none any more: it then returns to the pool by itself."""
@@ -210,10 +235,10 @@ class Database:
             await pool.release(driver)
         return driver
 
-    async def _release(self, driver: Any, *, is_sound: bool) -> None:
+    async def _release(self, driver: Any, plans: Plans, *, is_sound: bool) -> None:
         """Keep a connection at hand, unless somebody waits for one or something went wrong on it."""
         if is_sound and not self._awaited:
-            self._at_hand.append(driver)
+            self._at_hand[plans].append(driver)
         else:
             await self._pool.release(driver)
 

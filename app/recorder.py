@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.db import Database
+from app.db import Database, Plans
 from app.history import Step, Transcript
 from app.records import Draft, FailureRecord
 from app.store import events, tracking
@@ -44,7 +44,7 @@ async def record(db: Database, run: Run, steps: Sequence[Step]) -> None:
     Steps may be given again, by any number of trackers: each is recorded once, in order, and steps
     that would leave out one before them are left for the next reading.
     """
-    async with db.write() as tx:
+    async with db.write(Plans.FOR_ALL) as tx:
         tracked = await tracking.lock(tx, run.execution_id)
         if tracked.execution.temporal_run_id != run.run_id or tracked.execution.status in TERMINAL:
             return

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from asyncpg import CheckViolationError, UndefinedColumnError
@@ -75,7 +75,7 @@ async def test_one_statement_is_a_write_by_itself(
 ) -> None:
     execution = await rows.pending()
     announced.clear()
-    monkeypatch.setattr(Driver, "execute", None)
+    monkeypatch.setattr(Driver, "transaction", None)
 
     async with rows.db.write_once() as tx:
         appended = await events.append(tx, execution, [STARTED])
@@ -231,6 +231,28 @@ async def test_connections_that_died_idle_are_replaced_unnoticed(database_url: s
         await db.ping()
         async with db.write() as tx:
             await tx.connection.execute(text("SELECT 1"))
+
+
+async def test_an_append_is_planned_once_and_a_read_each_time(database_url: str, rows: Rows) -> None:
+    ids = [(await rows.pending()).id for _ in range(8)]
+    generic = text("SELECT sum(generic_plans) FROM pg_prepared_statements WHERE statement LIKE :said")
+
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database(database_url, pool_size=1))
+
+        async def planned_once(said: str) -> int:
+            async with db.read() as connection:
+                return int((await connection.execute(generic, {"said": said})).scalar_one())
+
+        for id in ids:
+            async with db.read() as connection:
+                execution = await executions.get(connection, ALICE, id)
+            async with db.write_once() as tx:
+                await events.append(tx, execution, [draft()])
+                tx.deliveries.clear()
+
+        assert await planned_once("WITH changed%") > 0
+        assert await planned_once("SELECT execution.id%") == 0
 
 
 async def test_a_refusal_of_the_tables_is_no_outage(rows: Rows) -> None:

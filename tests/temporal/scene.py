@@ -16,7 +16,7 @@ from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowHandle
 
 from app import main, servers
-from app.db import Connection, Database, Transaction
+from app.db import Connection, Database, Plans
 from app.errors import Unavailable
 from app.records import Draft
 from app.settings import Settings
@@ -76,16 +76,10 @@ class Breakable(Database):
     away = False
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Connection]:
+    async def read(self, plans: Plans = Plans.FOR_EACH) -> AsyncIterator[Connection]:
         self._check()
-        async with super().read() as connection:
+        async with super().read(plans) as connection:
             yield connection
-
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
-        self._check()
-        async with super().write() as tx:
-            yield tx
 
     def _check(self) -> None:
         if self.away:
