@@ -16,7 +16,8 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.method: str = scope["method"]
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        # Of one that is repeated the first counts, as it does for most who stand in front of this.
+        self._headers: dict[bytes, bytes] = dict(scope["headers"][::-1])
         self._receive = receive
 
     def header(self, name: bytes) -> str:

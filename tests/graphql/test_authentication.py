@@ -175,6 +175,15 @@ async def test_a_good_token_gets_in_however_its_header_is_written(
             assert await initialised(api, {"Authorization": header}) == {"type": "connection_ack"}
 
 
+async def test_of_two_tokens_the_first_counts(api: Api) -> None:
+    headers = [("Authorization", f"Bearer {signed(sub=name)}") for name in ("alice", "bob")]
+
+    async with httpx.AsyncClient(headers=headers) as http:
+        response = await http.post(api.url, json={"query": VIEWER})
+
+    assert response.json() == {"data": {"viewer": {"id": "alice"}}}
+
+
 async def test_the_key_of_the_init_payload_may_be_in_any_letter_case(api: Api) -> None:
     for key in ("Authorization", "authorization", "AUTHORIZATION", "aUthORization"):
         assert await initialised(api, {"x": [None], key: f"Bearer {signed()}"}) == {"type": "connection_ack"}
