@@ -18,7 +18,7 @@ import asyncpg
 import uvloop
 
 from app import migrate, servers
-from app.db import Database
+from app.db import Database, Plans
 from app.records import Draft
 from app.store import events, tracking, workflows
 from app.tables import EventType, ExecutionStatus
@@ -78,7 +78,7 @@ async def _write(db: Database, execution_id: UUID, batch: int, deadline: float) 
     count = 0
     draft = Draft(EventType.ACTIVITY_COMPLETED, "Activity charge completed", datetime.now(UTC))
     while time.monotonic() < deadline:
-        async with db.write() as tx:
+        async with db.write(Plans.FOR_ALL) as tx:
             tracked = await tracking.lock(tx, execution_id)
             await events.append(tx, tracked.execution, [draft] * batch)
         count += batch
