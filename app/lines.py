@@ -44,6 +44,14 @@ class Line(Protocol):
         """Whether nothing can be sent any more."""
         ...
 
+    @property
+    def bare_file(self) -> int | None:
+        """The descriptor to which a frame can be written as it is; None where it must be offered.
+
+        That is so while something is left to be sent, on a line that is closed, and where it is encrypted.
+        """
+        ...
+
     def listen(self, listener: Listener) -> None:
         """Call a listener from now on, in the present context; the application may return."""
         ...

@@ -441,12 +441,25 @@ class SocketConnection(WebSocketsSansIOProtocol):
         self._context: Context | None = None
         self._holding = False
         self._held: deque[str | None] = NOTHING_HELD
+        self._file: int | None = None
         self.close_timeout = self._bounds.linger_seconds
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # it is one
+        super().connection_made(transport)
+        if not is_ssl(transport):
+            self._file = transport.get_extra_info("socket").fileno()
 
     @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
         return self.close_sent or self.disconnected or self.transport.is_closing()
+
+    @property
+    def bare_file(self) -> int | None:
+        """The descriptor of the connection where nothing else is written to it, and it is not encrypted."""
+        if self.closed or self._file is None or self.transport.get_write_buffer_size():
+            return None
+        return self._file
 
     def listen(self, listener: Listener) -> None:
         """Call a listener from now on; what was for the handshake alone is let go."""

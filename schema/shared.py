@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -32,6 +32,7 @@ from graphql import (
 )
 from strawberry.types.graphql import OperationType
 
+from app import crowds
 from app.hub import Cursor
 from app.lines import Line, frame
 from app.records import Delivery
@@ -209,16 +210,8 @@ class Group:
     def _tell(self, delivery: Delivery, outcome: Outcome) -> None:
         """Tell the members: who has yet to read goes on alone."""
         position, is_last = delivery.event.position, self._live.watch.ends_with(delivery)
-        head, text = None, b""
-        for member in list(self._members):
-            if member.cursor.position >= position:
-                continue
-            if outcome.json is None or not member.is_plain:
-                told = member.tell(outcome)
-            else:
-                if member.head != head:
-                    head, text = member.head, frame(b"%b%b}" % (member.head, outcome.json))
-                told = member.line.offer(text)
+        due = [member for member in self._members if member.cursor.position < position]
+        for member, told in _told(due, outcome):
             if told:
                 member.cursor.position = position
                 if is_last:
@@ -284,6 +277,22 @@ class Group:
             if now - since <= SHARED_SECONDS and len(self._outcomes) < KEPT_OUTCOMES:
                 break
             del self._outcomes[position]
+
+
+def _told(members: Iterable[Member], outcome: Outcome) -> Iterator[tuple[Member, bool]]:
+    """Tell each of some members a result, and whether it was sent: what is alike for many is sent at once."""
+    if outcome.json is None:
+        yield from ((member, member.tell(outcome)) for member in members)
+        return
+    alike = defaultdict[bytes, list[Member]](list)
+    for member in members:
+        if member.is_plain:
+            alike[member.head].append(member)
+        else:
+            yield member, member.tell(outcome)
+    for head, many in alike.items():
+        text = frame(b"%b%b}" % (head, outcome.json))
+        yield from zip(many, crowds.tell([member.line for member in many], text), strict=True)
 
 
 class Groups:

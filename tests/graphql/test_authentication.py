@@ -336,6 +336,8 @@ class Peer:
     async def hear(self) -> Any:
         return await asyncio.wait_for(self.outgoing.get(), 10)
 
+    bare_file = None
+
     def listen(self, listener: Listener) -> None:
         self._listener = listener
 

@@ -1,11 +1,12 @@
 """Identical subscriptions share what their events come to; what differs for anybody is shared with nobody."""
 
 import gc
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from app import auth
+from app import auth, crowds
 from app.paging import feed_cursor
 from resolvers.context import Services
 from schema import shared
@@ -51,6 +52,23 @@ async def begun(socket: Socket, id: str = "1", **variables: Any) -> None:
 
 async def told(socket: Socket, count: int) -> list[Any]:
     return [(await socket.receive())["payload"]["data"]["executionFeed"] for _ in range(count)]
+
+
+async def test_many_are_told_at_once_whatever_their_ids_are(
+    alice: Client, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowds, "MANY", 2)
+    id = await pending(alice, services)
+    async with AsyncExitStack() as exits:
+        sockets = [await exits.enter_async_context(alice.socket()) for _ in range(5)]
+        for place, socket in enumerate(sockets):
+            await begun(socket, str(place // 3))
+        for _ in range(3):
+            await factories.note(services, id, 2)
+
+        told_to_each = [[event["id"] for event in await told(each, 6)] for each in sockets]
+
+    assert told_to_each == [[f"{id}:{version}" for version in range(2, 8)]] * 5
 
 
 async def test_an_event_is_executed_once_for_all(

@@ -1,0 +1,47 @@
+"""One frame to many lines at once: nearly all of what that takes are the calls to the kernel."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from app.lines import Line
+
+# Fewer are told before another thread has begun.
+MANY: Final = 200
+# They wait for the kernel, not for Python: on another core half of the calls can be made meanwhile.
+_HELPER = ThreadPoolExecutor(1, "crowd") if len(os.sched_getaffinity(0)) > 1 else None
+
+
+def tell(lines: Sequence[Line], frame: bytes) -> list[bool]:
+    """Offer a frame to each of several lines: whether it was sent, as `Line.offer` says."""
+    if len(lines) < MANY:
+        return [line.offer(frame) for line in lines]
+    files = [line.bare_file for line in lines]
+    half = len(files) // 2 if _HELPER is not None else 0
+    theirs = None if _HELPER is None else _HELPER.submit(_write, frame, files[:half])
+    written = _write(frame, files[half:])
+    if theirs is not None:
+        written = theirs.result() + written
+    return [_complete(line, frame, count) for line, count in zip(lines, written, strict=True)]
+
+
+def _write(frame: bytes, files: Sequence[int | None]) -> list[int]:
+    """How much of a frame each of several files has taken."""
+    return [0 if file is None else _written(frame, file) for file in files]
+
+
+def _written(frame: bytes, file: int) -> int:
+    try:
+        return os.write(file, frame)
+    except OSError:
+        # Its peer has yet to read, or is gone: the line finds out which.
+        return 0
+
+
+def _complete(line: Line, frame: bytes, written: int) -> bool:
+    if written == 0:
+        return line.offer(frame)
+    if written < len(frame):
+        line.say(frame[written:])
+    return True
