@@ -1,5 +1,6 @@
 """How operations are executed where graphql-core's own way does not do."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields
 from graphql.execution.values import get_variable_values
 from graphql.pyutils import AwaitableOrValue, Path, UndefinedType
+from graphql.type.definition import GraphQLResolveInfoHelpers
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -56,6 +58,14 @@ class Root:
         return cls(key, details, kind if isinstance(kind, GraphQLObjectType) else None)
 
 
+async def _gathered(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+    return await asyncio.gather(*awaitables)
+
+
+# For types that have to wait to know their objects, which none of ours has.
+HELPERS = GraphQLResolveInfoHelpers(_gathered, lambda _: None)
+
+
 class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
     """Reads what it can by plans."""
 
@@ -64,6 +74,8 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        # Its own would refer to it: the executor would stay until the collector of garbage comes round.
+        self.async_helpers = HELPERS
         self._infos: dict[Call, Info] = {}
         self._root: Root | None = None
 
