@@ -39,7 +39,7 @@ class Plans(StrEnum):
 
     # Rare values and common ones need different plans.
     FOR_EACH = "force_custom_plan"
-    # To plan an append takes as long as to make it, and all are made alike.
+    # To plan an append, or a look for an id, takes as long as to do it, and all are done alike.
     FOR_ALL = "auto"
 
 

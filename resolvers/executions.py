@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app.auth import READ_EXECUTIONS
+from app.db import Plans
 from app.errors import NotFound
 from app.filters import ExecutionFilter
 from app.listings import ExecutionListing
@@ -23,14 +24,14 @@ NO_ROWS: Page[Any] = Page((), has_next=False, has_previous=False)
 async def execution(context: Context, id: str, *, payloads: bool = False) -> ExecutionRecord:
     """One execution, with its payloads where asked; raises NotFound or Forbidden."""
     context.caller.require(READ_EXECUTIONS)
-    async with context.db.read() as connection:
+    async with context.db.read(Plans.FOR_ALL) as connection:
         return await store.get(connection, context.caller, parse_id("execution", id), payloads=payloads)
 
 
 async def rendered_execution(context: Context, id: str, fieldset: Fieldset) -> Rendered:
     """What is selected of one execution; raises NotFound or Forbidden."""
     context.caller.require(READ_EXECUTIONS)
-    async with context.db.read() as connection:
+    async with context.db.read(Plans.FOR_ALL) as connection:
         return await store.render(connection, context.caller, parse_id("execution", id), fieldset)
 
 
