@@ -40,7 +40,7 @@ query ($first: Int) {
 }
 fragment Shown on Execution {
   __typename
-  row: id
+  row: id order: version Order: updatedAt select: status _1: id
   status version input output startedBy temporalWorkflowId temporalRunId
   createdAt startedAt completedAt updatedAt duration
   labels { key value }
