@@ -3,10 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, Uuid, any_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Text,
+    Uuid,
+    all_,
+    any_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import DateTime as Timestamp
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import col
@@ -139,29 +154,38 @@ async def claim(
 
     Only those `above` a rank where it is given: whether the owner is watched, and the time of creation.
     """
-    alive = select(col(Tracker.id)).where(
-        col(Tracker.alive_until) > func.now(), col(Tracker.id) != tracker_id
-    )
-    is_watched = col(Execution.owner_id) == any_(literal(list(watched), ARRAY(Text())))
+    given = {"tracker": tracker_id, "watched": list(watched), "followed": list(followed), "size": limit}
+    if above is None:
+        rows = await tx.connection.execute(_claim(None), given)
+    else:
+        is_watched, created_at = above
+        rows = await tx.connection.execute(_claim(is_watched), {**given, "rank": created_at})
+    return [Claim(Run(*row[: len(_RUN_COLUMNS)]), row.created_at) for row in rows]
+
+
+@cache
+def _claim(above: bool | None) -> Prepared:
+    """The statement for `claim`: with `above` for those above the rank of a watched run, or of another."""
+    tracker = bindparam("tracker", type_=Uuid())
+    alive = select(col(Tracker.id)).where(col(Tracker.alive_until) > func.now(), col(Tracker.id) != tracker)
+    is_watched = col(Execution.owner_id) == any_(bindparam("watched", type_=ARRAY(Text())))
     free = (
         select(col(Execution.id))
-        .where(_open_run(), col(Execution.id).not_in(_array(followed)))
+        .where(_open_run(), col(Execution.id) != all_(bindparam("followed", type_=ARRAY(Uuid()))))
         .where(or_(col(Execution.tracker_id).is_(None), col(Execution.tracker_id).not_in(alive)))
         .order_by(is_watched.desc(), col(Execution.created_at).desc())
-        .limit(limit)
+        .limit(bindparam("size", type_=Integer))
         .with_for_update(skip_locked=True)
     )
     if above is not None:
-        newer = col(Execution.created_at) > above[1]
-        free = free.where(is_watched & newer if above[0] else is_watched | newer)
-    taken = (
+        newer = col(Execution.created_at) > bindparam("rank", type_=Timestamp(timezone=True))
+        free = free.where(is_watched & newer if above else is_watched | newer)
+    return Prepared(
         update(Execution)
         .where(col(Execution.id).in_(free))
-        .values(tracker_id=tracker_id)
+        .values(tracker_id=tracker)
         .returning(*_RUN_COLUMNS, col(Execution.created_at))
     )
-    rows = await tx.connection.execute(taken)
-    return [Claim(Run(*row[: len(_RUN_COLUMNS)]), row.created_at) for row in rows]
 
 
 async def release(tx: Transaction, tracker_id: UUID, execution_ids: Sequence[UUID]) -> None:
@@ -235,11 +259,6 @@ async def move_watermark(tx: Transaction, name: str, tracker_id: UUID, watermark
 
 def _open_run() -> ColumnElement[bool]:
     return IS_OPEN & col(Execution.temporal_run_id).is_not(None)
-
-
-def _array(ids: Sequence[UUID]) -> Any:
-    """One parameter, however many they are: the statement stays the same."""
-    return select(func.unnest(literal(list(ids), ARRAY(Uuid()))))
 
 
 def _oldest_open() -> Any:
