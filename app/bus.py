@@ -168,6 +168,9 @@ class Ear(asyncio.Protocol):
             self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
+        # What follows an error is no sign of life: nobody listens any more.
+        if self.hung_up.done():
+            return
         try:
             self._take(data)
         except Exception as error:  # noqa: BLE001 - who listens is told
