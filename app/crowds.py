@@ -23,7 +23,8 @@ def tell(lines: Sequence[Line], frame: bytes) -> list[bool]:
     written = _write(frame, files[half:])
     if theirs is not None:
         written = theirs.result() + written
-    return [_complete(line, frame, count) for line, count in zip(lines, written, strict=True)]
+    size = len(frame)
+    return [count == size or _go_on(line, frame, count) for line, count in zip(lines, written, strict=True)]
 
 
 def _write(frame: bytes, files: Sequence[int | None]) -> list[int]:
@@ -39,9 +40,9 @@ def _written(frame: bytes, file: int) -> int:
         return 0
 
 
-def _complete(line: Line, frame: bytes, written: int) -> bool:
-    if written == 0:
+def _go_on(line: Line, frame: bytes, written: int) -> bool:
+    """Send what has not been written of a frame."""
+    if not written:
         return line.offer(frame)
-    if written < len(frame):
-        line.say(frame[written:])
+    line.say(frame[written:])
     return True

@@ -457,9 +457,9 @@ class SocketConnection(WebSocketsSansIOProtocol):
     @property
     def bare_file(self) -> int | None:
         """The descriptor of the connection where nothing else is written to it, and it is not encrypted."""
-        if self.closed or self._file is None or self.transport.get_write_buffer_size():
+        if self.close_sent or self.disconnected or self.transport.is_closing():
             return None
-        return self._file
+        return None if self.transport.get_write_buffer_size() else self._file
 
     def listen(self, listener: Listener) -> None:
         """Call a listener from now on; what was for the handshake alone is let go."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from app import inputs, recorder, transitions
 from app.auth import WRITE_EXECUTIONS
+from app.db import Plans
 from app.errors import InvalidInput, Issue, Unavailable, VersionConflict
 from app.inputs import MAX_REASON_CHARACTERS, Label
 from app.records import Draft, ExecutionRecord
@@ -49,7 +50,7 @@ async def cancel_execution(
     """
     context.caller.require(WRITE_EXECUTIONS)
     reason = inputs.storable(reason, MAX_REASON_CHARACTERS)
-    async with context.db.write() as tx:
+    async with context.db.write(Plans.FOR_ALL) as tx:
         found = await store.lock(tx, context.caller, parse_id("execution", id))
         _check(found, ExecutionAction.CANCEL, expected_version)
         if found.status is ExecutionStatus.PENDING:
@@ -164,7 +165,7 @@ async def _annotate(
         details=changes or None,
         changes=changes,
     )
-    async with context.db.write() as tx:
+    async with context.db.write(Plans.FOR_ALL) as tx:
         found = await store.lock(tx, context.caller, parse_id("execution", id))
         _check_version(found, expected_version)
         transitions.check_open(found.status)
@@ -258,7 +259,7 @@ async def _record_cancel_request(context: Context, found: ExecutionRecord, reaso
         actor=context.caller.subject,
         changes={"cancel_requested_at": now},
     )
-    async with context.db.write() as tx:
+    async with context.db.write(Plans.FOR_ALL) as tx:
         tracked = await tracking.lock(tx, found.id)
         drafts = [] if tracked.cancel_requested_at else [draft]
         return await append(tx, tracked.execution, *drafts)

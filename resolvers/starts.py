@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from app import doorbells, inputs, starter
 from app.auth import WRITE_EXECUTIONS
-from app.db import Transaction
+from app.db import Plans, Transaction
 from app.errors import InvalidInput, Issue, Unavailable
 from app.inputs import Label
 from app.records import Draft, WorkflowRecord, value
@@ -54,7 +54,7 @@ async def start_execution(
         inputs.start_delay("/startDelay", start_delay),
         inputs.name("/idempotencyKey", idempotency_key),
     )
-    async with context.db.read() as connection:
+    async with context.db.read(Plans.FOR_ALL) as connection:
         workflow, schema = await workflow_store.get_with_schema(
             connection, context.caller, parse_id("workflow", workflow_id)
         )
@@ -72,7 +72,7 @@ async def rerun_execution(
     """
     context.caller.require(WRITE_EXECUTIONS)
     inputs.check(inputs.json("/input", given.get("input")), inputs.name("/idempotencyKey", idempotency_key))
-    async with context.db.read() as connection:
+    async with context.db.read(Plans.FOR_ALL) as connection:
         original = await store.get(connection, context.caller, parse_id("execution", id), payloads=True)
         workflow, schema = await workflow_store.get_with_schema(
             connection, context.caller, original.workflow_id
