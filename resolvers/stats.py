@@ -22,12 +22,15 @@ ADMIN_PAUSE_SECONDS = 5.0
 NOTHING = Stats(dict.fromkeys(ExecutionStatus, 0), {})
 
 
-async def execution_stats(context: Context, chosen: StatsFilter) -> Stats:
-    """How many of the caller's executions have each status; raises Forbidden or InvalidInput."""
+async def execution_stats(context: Context, chosen: StatsFilter, *, durations: bool = True) -> Stats:
+    """How many of the caller's executions have each status, and their durations if asked.
+
+    Raises Forbidden or InvalidInput.
+    """
     context.caller.require(READ_EXECUTIONS)
     filters.check_stats(chosen)
     async with context.db.read() as connection:
-        return await tallies.stats(connection, context.caller, chosen)
+        return await tallies.stats(connection, context.caller, chosen, durations=durations)
 
 
 async def workflow_stats(context: Context, workflow: WorkflowRecord, created: Period) -> Stats:

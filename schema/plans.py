@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import iscoroutinefunction
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from graphql import (
     FragmentSpreadNode,
@@ -24,7 +24,8 @@ from graphql import (
     GraphQLOutputType,
     GraphQLScalarType,
     InlineFragmentNode,
-    NonNullTypeNode,
+    ListValueNode,
+    ObjectValueNode,
     SelectionNode,
     VariableNode,
     coerce_input_literal,
@@ -42,11 +43,8 @@ from strawberry.types.field import StrawberryField
 from app.rendering import Fieldset, Part, Rendered, Variable
 from schema import recorded
 from schema.info import Info
+from schema.recurring import Recurring
 
-T = TypeVar("T")
-
-# Twice as many are kept at most.
-MAX_SELECTIONS = 2_000
 DEFINITION = "strawberry-definition"
 # Of the names of Postgres' columns.
 MAX_KEY_CHARACTERS = 63
@@ -93,14 +91,22 @@ class Plan:
 
 @dataclass(frozen=True)
 class Scalars:
-    """A field's arguments where all are scalars: what is written in the document, and variables' names."""
+    """A field's arguments where all are scalars: what is written in the document, and variables' names.
+
+    Those that are `required` must not be null.
+    """
 
     constants: Mapping[str, Any]
     variables: Sequence[tuple[str, str]]
+    required: Sequence[str]
 
-    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments with some values of the variables; what is not given is left to its default."""
-        return {**self.constants, **{name: given[each] for name, each in self.variables if each in given}}
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The arguments with some values of the variables; None where graphql-core is to say what is wrong.
+
+        What is not given is left to its default.
+        """
+        found = {**self.constants, **{name: given[each] for name, each in self.variables if each in given}}
+        return None if any(found.get(name) is None for name in self.required) else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +135,8 @@ class Call:
 
     def arguments(self, info: Info, executor: Executor[Any]) -> dict[str, Any]:
         """What the field's resolver is given by the document; raises GraphQLError for what it cannot be."""
-        if self.scalars is not None:
-            return self.scalars.values(executor.variable_values.coerced)
+        if self.scalars and (found := self.scalars.values(executor.variable_values.coerced)) is not None:
+            return found
         first, schema = self.details[0], info.schema
         values = get_argument_values(
             self.definition, first.node, executor.variable_values, first.fragment_variable_values
@@ -167,58 +173,6 @@ class Direct:
         return await resolver.wrapped_func(source, info=info, **self.call.arguments(info, executor))
 
 
-@dataclass(slots=True)
-class Met(Generic[T]):
-    """What was made of selected nodes when they were met again. It keeps them: no others get their ids."""
-
-    object_type: GraphQLObjectType
-    details: FieldDetailsList
-    met_again: bool = False
-    made: T | None = None
-
-
-class Recurring(Generic[T]):
-    """What is made of the nodes selected of a type of object, which recur: documents are parsed once.
-
-    It is made when they are met again, since that costs as much as some objects read without it.
-    """
-
-    def __init__(
-        self, make: Callable[[Executor[Any], GraphQLObjectType, FieldDetailsList], T | None]
-    ) -> None:
-        self._make = make
-        self._recent: dict[tuple[int, ...], Met[T]] = {}
-        self._older: dict[tuple[int, ...], Met[T]] = {}
-
-    def of(
-        self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
-    ) -> T | None:
-        """What there is for the nodes; None where there is nothing so far, or can be nothing."""
-        key = _key(object_type, details)
-        met = self._recent.get(key)
-        if met is None:
-            met = self._older.get(key)
-            if met is None:
-                self._keep(key, Met(object_type, details))
-                return None
-            self._keep(key, met)
-        if not met.met_again:
-            met.met_again = True
-            met.made = self._make(executor, object_type, details)
-        return met.made
-
-    def made(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> T | None:
-        """What there is by now."""
-        key = _key(object_type, details)
-        met = self._recent.get(key) or self._older.get(key)
-        return None if met is None else met.made
-
-    def _keep(self, key: tuple[int, ...], met: Met[T]) -> None:
-        if len(self._recent) >= MAX_SELECTIONS:
-            self._recent, self._older = {}, self._recent
-        self._recent[key] = met
-
-
 class Plans(Recurring[Plan]):
     """The plans for what is selected of objects."""
 
@@ -231,10 +185,6 @@ class Directs(Recurring[Direct]):
 
     def __init__(self) -> None:
         super().__init__(_directed)
-
-
-def _key(object_type: GraphQLObjectType, details: FieldDetailsList) -> tuple[int, ...]:
-    return (id(object_type), *[id(each.node) for each in details])
 
 
 def _planned(
@@ -306,23 +256,21 @@ def _scalars(executor: Any, call: Call) -> Scalars | None:
         return None
     name = executor.info(call).schema.config.name_converter.from_argument
     parameters = {name(each): each.python_name for each in call.field.arguments}
-    required = {
-        each.variable.name.value
-        for each in executor.operation.variable_definitions or ()
-        if isinstance(each.type, NonNullTypeNode)
-    }
-    constants, variables = dict[str, Any](), list[tuple[str, str]]()
+    constants, variables, required = dict[str, Any](), list[tuple[str, str]](), list[str]()
     for node in call.details[0].node.arguments or ():
         kind, parameter = call.definition.args[node.name.value].type, parameters[node.name.value]
         if not isinstance(get_nullable_type(kind), GraphQLScalarType):
             return None
-        if not isinstance(node.value, VariableNode):
-            constants[parameter] = coerce_input_literal(node.value, kind)
-        elif is_nullable_type(kind) or node.value.name.value in required:
-            variables.append((parameter, node.value.name.value))
-        else:
-            return None
-    return Scalars(constants, variables)
+        match node.value:
+            case VariableNode():
+                variables.append((parameter, node.value.name.value))
+            case ObjectValueNode() | ListValueNode():
+                return None
+            case _:
+                constants[parameter] = coerce_input_literal(node.value, kind)
+        if not is_nullable_type(kind):
+            required.append(parameter)
+    return Scalars(constants, variables, required)
 
 
 def _has_record(object_type: GraphQLObjectType) -> bool:

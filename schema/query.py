@@ -160,7 +160,9 @@ class Query:
     )
     async def execution_stats(self, info: Info, filter: StatsOf = None) -> ExecutionStats:
         chosen = StatsFilter() if filter is None else filter.filter()
-        return ExecutionStats.of(await stats.execution_stats(info.context, chosen), chosen)
+        durations = selects(info, "durationP50", "durationP95")
+        found = await stats.execution_stats(info.context, chosen, durations=durations)
+        return ExecutionStats.of(found, chosen)
 
     @strawberry.field(
         description=(

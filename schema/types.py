@@ -580,6 +580,7 @@ class StatsBucket:
     )
 )
 class ExecutionStats:
+    found: strawberry.Private[Stats]
     chosen: strawberry.Private[StatsFilter]
     workflow: strawberry.Private[WorkflowRecord | None]
     total: int = strawberry.field(description="How many there are, of whatever status.")
@@ -589,17 +590,23 @@ class ExecutionStats:
             "CANCELLED, in this order."
         )
     )
-    duration_p50: float | None = strawberry.field(
+
+    @strawberry.field(
         name="durationP50",
         description=(
             "The median of the seconds from startedAt to completedAt, over those that are COMPLETED: from a "
             "histogram, within 5 % (or a millisecond). Null where none is."
         ),
     )
-    duration_p95: float | None = strawberry.field(
+    def duration_p50(self) -> float | None:
+        return self.found.duration(50)
+
+    @strawberry.field(
         name="durationP95",
         description="The seconds within which 95 % of the COMPLETED ones ended, like `durationP50`.",
     )
+    def duration_p95(self) -> float | None:
+        return self.found.duration(95)
 
     @strawberry.field(
         description=(
@@ -618,12 +625,11 @@ class ExecutionStats:
     @classmethod
     def of(cls, found: Stats, chosen: StatsFilter, workflow: WorkflowRecord | None = None) -> Self:
         return cls(
+            found=found,
             chosen=chosen,
             workflow=workflow,
             total=found.total,
             by_status=_status_counts(found.counts),
-            duration_p50=found.duration(50),
-            duration_p95=found.duration(95),
         )
 
 

@@ -66,20 +66,27 @@ def moved(changed: CTE, locked: CTE, left: ColumnElement[Any] | None) -> CTE:
     return insert.on_conflict_do_update(index_elements=_KEY, set_=added).cte("moved")
 
 
-async def stats(connection: Connection, caller: Caller, chosen: StatsFilter) -> Stats:
-    """How many of the caller's executions have each status, and how long the completed ones took."""
+async def stats(
+    connection: Connection, caller: Caller, chosen: StatsFilter, *, durations: bool = True
+) -> Stats:
+    """How many of the caller's executions have each status, and how long the completed ones took if asked."""
     if chosen == StatsFilter():
-        statement = _everything(of_all_owners=caller.is_admin)
-        return _stats((await connection.execute(statement, {"owner": caller.owner})).all())
-    query = _tallied(caller, chosen, _TALLY.status, _TALLY.duration_bucket)
-    return _stats((await connection.execute(query)).all())
+        statement = _everything(of_all_owners=caller.is_admin, durations=durations)
+        rows = (await connection.execute(statement, {"owner": caller.owner})).all()
+    else:
+        rows = (await connection.execute(_tallied(caller, chosen, *_groups(durations=durations)))).all()
+    return _stats(rows) if durations else Stats(_counts(rows), {})
+
+
+def _groups(*, durations: bool) -> tuple[Any, ...]:
+    return (_TALLY.status, _TALLY.duration_bucket) if durations else (_TALLY.status,)
 
 
 @cache
-def _everything(*, of_all_owners: bool) -> Prepared:
+def _everything(*, of_all_owners: bool, durations: bool) -> Prepared:
     """The statement for the stats of all executions, of any `owner`."""
     somebody = keyset.somebody(of_all_owners=of_all_owners)
-    return Prepared(_tallied(somebody, StatsFilter(), _TALLY.status, _TALLY.duration_bucket))
+    return Prepared(_tallied(somebody, StatsFilter(), *_groups(durations=durations)))
 
 
 async def stats_by_workflow(
@@ -120,7 +127,7 @@ async def total(
     statuses: frozenset[ExecutionStatus] | None = None,
 ) -> int:
     """How many executions the caller has, of these workflows and statuses where they are given."""
-    counts = (await stats(connection, caller, StatsFilter(workflow_ids))).counts
+    counts = (await stats(connection, caller, StatsFilter(workflow_ids), durations=False)).counts
     return sum(count for status, count in counts.items() if statuses is None or status in statuses)
 
 
@@ -160,12 +167,16 @@ def _literal(value: str | float) -> ColumnElement[Any]:
 
 def _stats(rows: Sequence[Any]) -> Stats:
     """The stats in rows of (status, duration bucket, ..., count)."""
-    counts, durations = dict.fromkeys(ExecutionStatus, 0), dict[int, int]()
-    for status, bucket, *_, count in rows:
+    completed = (row for row in rows if row[0] is ExecutionStatus.COMPLETED)
+    return Stats(_counts(rows), {bucket: count for _, bucket, *_, count in completed})
+
+
+def _counts(rows: Iterable[Any]) -> Counts:
+    """How many have each status, in rows of (status, ..., count)."""
+    counts = dict.fromkeys(ExecutionStatus, 0)
+    for status, *_, count in rows:
         counts[status] += count
-        if status is ExecutionStatus.COMPLETED:
-            durations[bucket] = count
-    return Stats(counts, durations)
+    return counts
 
 
 def _timeline(rows: Sequence[Any]) -> Timeline:

@@ -215,7 +215,7 @@ async def test_one_document_is_planned_once_when_it_comes_again(plans: CheckedPl
 async def test_selections_are_kept_within_bounds_and_those_in_use_stay(
     plans: CheckedPlans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("schema.plans.MAX_SELECTIONS", 3)
+    monkeypatch.setattr("schema.recurring.MAX_SELECTIONS", 3)
     for _ in range(2):
         await both("{ tree { id } }")
     before = plans.read
