@@ -160,7 +160,7 @@ class Ear(asyncio.Protocol):
         self._stream = cast("asyncio.StreamReaderProtocol", transport.get_protocol())
         transport.set_protocol(self)
         # What has come by now; where that is much, the stream has stopped reading.
-        buffer: bytearray = cast("Any", reader)._buffer  # noqa: SLF001
+        buffer: bytearray = cast("Any", reader)._buffer  # noqa: SLF001 - nothing else tells
         early = bytes(buffer)
         buffer.clear()
         transport.resume_reading()
@@ -255,7 +255,7 @@ class Session:
 
         # redis-py takes a good part of a millisecond's CPU for each message, and takes them one by one.
         connection: Any = self._pubsub.connection
-        await Ear(take, connection._reader, connection._writer.transport).hung_up  # noqa: SLF001
+        await Ear(take, connection._reader, connection._writer.transport).hung_up  # noqa: SLF001 - redis-py hands out neither
 
     async def _settle(self) -> None:
         while self._stale:
@@ -411,7 +411,7 @@ class RedisBackend(BroadcastBackend):
             lane.settle()
 
 
-class Line:
+class Speaker:
     """A connection for commands, each with an answer of one item; made anew when it was lost."""
 
     def __init__(self, client: Redis) -> None:
@@ -429,7 +429,7 @@ class Line:
             await self._open()
         self._answers, self._expected = [], count
         self._answered = asyncio.get_running_loop().create_future()
-        self._connection._writer.write(commands)  # noqa: SLF001
+        self._transport.write(commands)
         await self._answered
         return self._answers
 
@@ -442,9 +442,9 @@ class Line:
         await self.close()
         await self._connection.connect()
         # redis-py takes ten times the CPU for an answer.
-        reader, writer = self._connection._reader, self._connection._writer  # noqa: SLF001
-        self._replies = Replies()
-        self._hung_up = Ear(self._take, reader, writer.transport).hung_up
+        reader, writer = self._connection._reader, self._connection._writer  # noqa: SLF001 - it hands out neither
+        self._replies, self._transport = Replies(), writer.transport
+        self._hung_up = Ear(self._take, reader, self._transport).hung_up
         self._hung_up.add_done_callback(self._lose)
 
     def _take(self, data: bytes) -> None:
@@ -469,7 +469,7 @@ class Outbox:
     def __init__(self, client: Redis, *, limit: int, publish_timeout_seconds: float) -> None:
         self.dropped = 0
         self.outage = Outage("publishing")
-        self._line = Line(client)
+        self._speaker = Speaker(client)
         self._retry = Retry(ExponentialWithJitterBackoff(base=BACKOFF_BASE_SECONDS), PUBLISH_RETRIES)
         self._publish_timeout_seconds = publish_timeout_seconds
         self._waiting: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(limit)
@@ -482,7 +482,7 @@ class Outbox:
         if self._task is not None:
             await stop(self._task)
         self.dropped += self._waiting.qsize()
-        await self._line.close()
+        await self._speaker.close()
 
     def put(self, channel: bytes, message: bytes) -> None:
         try:
@@ -516,12 +516,12 @@ class Outbox:
 
     async def _publish(self, batch: list[tuple[bytes, bytes]]) -> int:
         commands = b"".join(PUBLISH % (len(each[0]), each[0], len(each[1]), each[1]) for each in batch)
-        say = partial(self._line.say, commands, len(batch))
+        say = partial(self._speaker.say, commands, len(batch))
         try:
             async with asyncio.timeout(self._publish_timeout_seconds):
-                answers = await self._retry.call_with_retry(say, self._line.close)
+                answers = await self._retry.call_with_retry(say, self._speaker.close)
         except BaseException:
-            await self._line.close()
+            await self._speaker.close()
             raise
         return self._count_refused(answers)
 

@@ -9,21 +9,18 @@ from app.lines import Line
 
 # Fewer are told before another thread has begun.
 MANY: Final = 200
-# They wait for the kernel, not for Python: on another core half of the calls can be made meanwhile.
-_HELPER = ThreadPoolExecutor(1, "crowd") if len(os.sched_getaffinity(0)) > 1 else None
+# It waits for the kernel, not for Python: on another core half of the calls can be made meanwhile.
+_HELPER = ThreadPoolExecutor(1, "crowd") if (os.cpu_count() or 1) > 1 else None
 
 
 def tell(lines: Sequence[Line], frame: bytes) -> list[bool]:
     """Offer a frame to each of several lines: whether it was sent, as `Line.offer` says."""
-    if len(lines) < MANY:
+    if _HELPER is None or len(lines) < MANY:
         return [line.offer(frame) for line in lines]
-    files = [line.bare_file for line in lines]
-    half = len(files) // 2 if _HELPER is not None else 0
-    theirs = None if _HELPER is None else _HELPER.submit(_write, frame, files[:half])
-    written = _write(frame, files[half:])
-    if theirs is not None:
-        written = theirs.result() + written
-    size = len(frame)
+    files, half = [line.bare_file for line in lines], len(lines) // 2
+    theirs = _HELPER.submit(_write, frame, files[:half])
+    ours = _write(frame, files[half:])
+    written, size = theirs.result() + ours, len(frame)
     return [count == size or _go_on(line, frame, count) for line, count in zip(lines, written, strict=True)]
 
 

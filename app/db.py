@@ -224,9 +224,9 @@ class Database:
 
     def _was_lost(self, driver: Any) -> bool:
         """Whether a connection is none any more: it then returns to the pool by itself."""
-        if driver._con is not None and driver.is_stale():  # noqa: SLF001 - what asyncpg has taken back is empty
+        if not _is_taken_back(driver) and driver.is_stale():
             driver.terminate()
-        return driver._con is None  # noqa: SLF001
+        return _is_taken_back(driver)
 
     async def _acquired_from_pool(self) -> Any:
         pool: Any = await self._pool
@@ -241,6 +241,11 @@ class Database:
             self._at_hand[plans].append(driver)
         else:
             await self._pool.release(driver)
+
+
+def _is_taken_back(driver: Any) -> bool:
+    """Whether the pool has taken a connection back, which it does when that is lost."""
+    return driver._con is None  # noqa: SLF001 - asyncpg's proxy has no other way to say so
 
 
 def driver_url(url: str) -> str:

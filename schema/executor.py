@@ -105,11 +105,13 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         """The `info` for a resolver that a plan calls: one for all of its objects, without their paths."""
         found = self._infos.get(call)
         if found is None:
-            nodes = [each.node for each in call.details]
-            path = Path(None, nodes[0].name.value, call.parent_type.name)
-            raw = self.build_resolve_info(call.definition, nodes, call.parent_type, path)
-            found = self._infos[call] = Info(_raw_info=raw, _field=call.field, fieldset=call.rendered(self))
+            path = Path(None, call.details[0].node.name.value, call.parent_type.name)
+            found = self._infos[call] = Info(self._raw_info(call, path), call.field, call.rendered(self))
         return found
+
+    def _raw_info(self, call: Call, path: Path) -> GraphQLResolveInfo[Any]:
+        nodes = [each.node for each in call.details]
+        return self.build_resolve_info(call.definition, nodes, call.parent_type, path)
 
     def execute_field(
         self,
@@ -127,8 +129,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
     async def _directly(self, direct: Direct, source: Any, path: Path, position_context: Any) -> Any:
         call = direct.call
-        nodes = [each.node for each in call.details]
-        raw = self.build_resolve_info(call.definition, nodes, call.parent_type, path)
+        raw = self._raw_info(call, path)
         try:
             value = await direct.value(source, Info(raw, call.field, call.rendered(self)), self)
             if direct.complete is not None:

@@ -101,8 +101,7 @@ def _history(part: Part) -> ColumnElement[Any]:
             .correlate(_EXECUTION)
             .subquery()
         )
-        found = func.array_to_json(func.array_agg(aggregate_order_by(first.c.json, first.c.position)))
-        return select(func.coalesce(found, _NOTHING)).select_from(first).scalar_subquery()
+        return select(_array(first.c.json, first.c.position)).select_from(first).scalar_subquery()
 
     return Renderable(_EXECUTION, parts={"nodes": nodes}).object(part.fieldset)
 
@@ -110,11 +109,14 @@ def _history(part: Part) -> ColumnElement[Any]:
 def _labels(part: Part) -> ColumnElement[Any]:
     """An execution's labels, sorted as Python sorts."""
     labels = func.jsonb_each_text(_EXECUTION.c.labels).table_valued("key", "value").render_derived()
-    key = collate(labels.c.key, "C")
-    found = func.array_to_json(
-        func.array_agg(aggregate_order_by(Renderable(labels).object(part.fieldset), key))
-    )
-    return select(func.coalesce(found, _NOTHING)).select_from(labels).correlate(_EXECUTION).scalar_subquery()
+    listed = _array(Renderable(labels).object(part.fieldset), collate(labels.c.key, "C"))
+    return select(listed).select_from(labels).correlate(_EXECUTION).scalar_subquery()
+
+
+def _array(objects: ColumnElement[Any], order: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The JSON of several objects in an order."""
+    found = func.array_to_json(func.array_agg(aggregate_order_by(objects, order)))
+    return func.coalesce(found, _NOTHING)
 
 
 def _failure(part: Part) -> ColumnElement[Any]:
