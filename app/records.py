@@ -30,6 +30,15 @@ class WorkflowRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Startable:
+    """A workflow and what its executions' input must satisfy; the row has another version once it changes."""
+
+    workflow: WorkflowRecord
+    input_schema: Any
+    row_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailureRecord:
     """Why an execution failed; kept as JSON in its row."""
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
-from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import TaskQueueType, WorkflowExecutionStatus
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import TaskQueueType, WorkflowExecutionStatus, WorkflowIdReusePolicy
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
@@ -26,14 +26,13 @@ from temporalio.api.workflowservice.v1 import (
     QueryWorkflowRequest,
     RequestCancelWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UnpauseWorkflowExecutionRequest,
 )
 from temporalio.client import Client
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.envconfig import ClientConfig
-from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from app import activities, payloads
@@ -81,6 +80,10 @@ class Refused(Exception):
 
 class Unimplemented(Refused):
     """Temporal does not know this call, or has it turned off."""
+
+
+class AlreadyStarted(Refused):
+    """Temporal has started a workflow of this id before."""
 
 
 class TooLarge(Refused):
@@ -144,26 +147,33 @@ class Temporal:
 
     async def start(self, request: StartRequest) -> str:
         """Start a workflow once, however often asked, and return its run id; raises StartRejected."""
-        timeout = request.execution_timeout_seconds
+        workflow_id, timeout = request.execution.temporal_workflow_id, request.execution_timeout_seconds
+        asked = StartWorkflowExecutionRequest(
+            namespace=self._client.namespace,
+            workflow_id=workflow_id,
+            workflow_type=WorkflowType(name=request.workflow_type),
+            task_queue=TaskQueue(name=request.task_queue),
+            identity=self._client.identity,
+            # By this Temporal knows a start that it has made before.
+            request_id=workflow_id,
+            workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+        )
+        if timeout is not None:
+            asked.workflow_execution_timeout.FromSeconds(timeout)
+        if (delay := request.delay(datetime.now(UTC))) is not None:
+            asked.workflow_start_delay.FromTimedelta(delay)
         try:
+            if request.input is not None:
+                asked.input.payloads.extend(await self._encoded([request.input]))
             async with _call(self._timeout):
-                handle = await self._client.start_workflow(
-                    request.workflow_type,
-                    args=[] if request.input is None else [request.input],
-                    id=request.execution.temporal_workflow_id,
-                    task_queue=request.task_queue,
-                    execution_timeout=timedelta(seconds=timeout) if timeout else None,
-                    start_delay=request.delay(datetime.now(UTC)),
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    rpc_timeout=self._timeout,
+                started = await self._client.workflow_service.start_workflow_execution(
+                    asked, retry=True, timeout=self._timeout
                 )
-        except WorkflowAlreadyStartedError:
-            return await self._first_run_id(request.execution.temporal_workflow_id)
+        except AlreadyStarted:
+            return await self._first_run_id(workflow_id)
         except (NotRunning, Refused) as error:
             raise StartRejected(str(error)) from error
-        run_id = handle.first_execution_run_id
-        assert run_id is not None
-        return run_id
+        return started.first_execution_run_id or started.run_id
 
     async def cancel(self, workflow_id: str, actor: str, reason: str | None) -> None:
         """Ask the workflow to cancel itself; raises NotRunning where it has ended."""
@@ -474,6 +484,8 @@ def _translation(error: RPCError) -> Exception:
             return NoNamespace(error.message) if no_namespace else NotRunning(error.message)
         case RPCStatusCode.INVALID_ARGUMENT | RPCStatusCode.FAILED_PRECONDITION:
             return Refused(error.message)
+        case RPCStatusCode.ALREADY_EXISTS:
+            return AlreadyStarted(error.message)
         case RPCStatusCode.UNIMPLEMENTED:
             return Unimplemented(error.message)
         case _:

@@ -1,6 +1,6 @@
 """What a resolver is given: the application's parts and the caller, for one operation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.auth import Caller
@@ -12,6 +12,7 @@ from app.judge import Judge
 from app.metrics import Metrics
 from app.persisted import PersistedQueries
 from app.rates import Rates
+from app.store.startables import Startables
 from app.temporal import Temporal
 from resolvers.loaders import Loaders
 
@@ -28,6 +29,7 @@ class Services:
     metrics: Metrics
     persisted: PersistedQueries | None
     rates: Rates
+    startables: Startables = field(default_factory=Startables)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Executions started: new ones, and those of old ones anew."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +12,12 @@ from app.auth import WRITE_EXECUTIONS
 from app.db import Plans, Transaction
 from app.errors import InvalidInput, Issue, Unavailable
 from app.inputs import Label
-from app.records import Draft, WorkflowRecord, value
+from app.records import Draft, Startable, WorkflowRecord, value
 from app.store import events as event_store
 from app.store import executions as store
 from app.store import requests
 from app.store import workflows as workflow_store
+from app.store.events import WorkflowChanged
 from app.store.tracking import StartRequest
 from app.tables import EventType, ExecutionStatus
 from app.temporal import WORKFLOW_ID_PREFIX
@@ -25,13 +27,18 @@ from resolvers.outcome import Outcome
 
 @dataclass(frozen=True)
 class NewExecution:
-    """An execution to be: what it is started from and with."""
+    """An execution to be: what it is started with, and by whom it is asked for.
 
-    workflow: WorkflowRecord
+    `path` is where the caller has given its workflow, and `asked` what a repeated key must ask for again.
+    """
+
+    path: str
+    asked: Mapping[str, Any]
     input: Any
     labels: Mapping[str, str]
     start_delay: int | None = None
     rerun_of: UUID | None = None
+    idempotency_key: str | None = None
 
 
 async def start_execution(
@@ -54,13 +61,17 @@ async def start_execution(
         inputs.start_delay("/startDelay", start_delay),
         inputs.name("/idempotencyKey", idempotency_key),
     )
-    async with context.db.read(Plans.FOR_ALL) as connection:
-        workflow, schema = await workflow_store.get_with_schema(
-            connection, context.caller, parse_id("workflow", workflow_id)
-        )
-    new = NewExecution(workflow, input, dict(labels or ()), start_delay)
-    await _check(context, new, schema, "/workflowId")
-    return await _place(context, new, idempotency_key, _asked(new))
+    id, pairs = parse_id("workflow", workflow_id), dict(labels or ())
+    asked = {"workflow_id": str(id), "input": input}
+    # What is left out is left out here too, so that keys of older versions still count.
+    if pairs:
+        asked["labels"] = pairs
+    if start_delay is not None:
+        asked["start_delay"] = start_delay
+    new = NewExecution(
+        "/workflowId", asked, input, pairs, start_delay=start_delay, idempotency_key=idempotency_key
+    )
+    return await _begin(context, id, new)
 
 
 async def rerun_execution(
@@ -74,55 +85,82 @@ async def rerun_execution(
     inputs.check(inputs.json("/input", given.get("input")), inputs.name("/idempotencyKey", idempotency_key))
     async with context.db.read(Plans.FOR_ALL) as connection:
         original = await store.get(connection, context.caller, parse_id("execution", id), payloads=True)
-        workflow, schema = await workflow_store.get_with_schema(
-            connection, context.caller, original.workflow_id
-        )
     earlier_input = value(original.payloads and original.payloads.input)
-    new = NewExecution(workflow, given.get("input", earlier_input), original.labels, rerun_of=original.id)
-    await _check(context, new, schema, "/id")
-    return await _place(context, new, idempotency_key, {"rerun_of": str(original.id), **given})
+    new = NewExecution(
+        "/id",
+        {"rerun_of": str(original.id), **given},
+        given.get("input", earlier_input),
+        original.labels,
+        rerun_of=original.id,
+        idempotency_key=idempotency_key,
+    )
+    return await _begin(context, original.workflow_id, new)
 
 
-async def _check(context: Context, new: NewExecution, schema: Any, path: str) -> None:
-    """Raise InvalidInput unless its workflow, which is given at `path`, may be started with that input."""
-    if new.workflow.archived_at is not None:
+async def _begin(context: Context, workflow_id: UUID, new: NewExecution) -> Outcome:
+    """Insert the execution, by what was known of its workflow before or else by what is now, and start it."""
+    startables, refusal = context.services.startables, None
+    known = startables.get(workflow_id)
+    if known is not None and context.caller.may_see(known.workflow.owner_id):
+        try:
+            return await _place(context, known, new)
+        except WorkflowChanged:
+            pass
+        except InvalidInput as error:
+            # It may be fine by now.
+            refusal = error
+    while True:
+        async with context.db.read(Plans.FOR_ALL) as connection:
+            present = await workflow_store.get_startable(connection, context.caller, workflow_id)
+        if refusal is not None and known == present:
+            raise refusal
+        startables[workflow_id] = present
+        # It may change between the two.
+        with suppress(WorkflowChanged):
+            return await _place(context, present, new)
+
+
+async def _place(context: Context, known: Startable, new: NewExecution) -> Outcome:
+    """Insert the execution, and start it unless its key has started it before.
+
+    Raises InvalidInput, IdempotencyConflict or WorkflowChanged, each before anything is written.
+    """
+    await _check(context, known, new)
+    created = await _inserted(context, known, new)
+    return created if created.replayed else await _start(context, created, known.workflow, new)
+
+
+async def _check(context: Context, known: Startable, new: NewExecution) -> None:
+    """Raise InvalidInput unless the workflow may be started with that input."""
+    if known.workflow.archived_at is not None:
         of = "of an" if new.rerun_of else "an"
-        raise InvalidInput([Issue(path, f"is {of} archived workflow, which cannot be started")])
-    issues = await context.services.judge.input_issues("/input", schema, new.input)
+        raise InvalidInput([Issue(new.path, f"is {of} archived workflow, which cannot be started")])
+    issues = await context.services.judge.input_issues("/input", known.input_schema, new.input)
     inputs.check(iter(issues))
 
 
-def _asked(new: NewExecution) -> dict[str, Any]:
-    """What a start asks for; what it leaves out is left out, so that keys of older versions still count."""
-    asked: dict[str, Any] = {"workflow_id": str(new.workflow.id), "input": new.input}
-    if new.labels:
-        asked["labels"] = new.labels
-    if new.start_delay is not None:
-        asked["start_delay"] = new.start_delay
-    return asked
-
-
-async def _place(
-    context: Context, new: NewExecution, idempotency_key: str | None, asked: Mapping[str, Any]
-) -> Outcome:
-    """Insert the execution, then start it; one that the key has started before is found again."""
-    if idempotency_key is None:
+async def _inserted(context: Context, known: Startable, new: NewExecution) -> Outcome:
+    """The execution as inserted, or as found where its key has been used before."""
+    id = uuid4()
+    if new.idempotency_key is None:
         async with context.db.write_once() as tx:
-            created = await _create(tx, context, new, uuid4())
-    else:
-        request = requests.Request(new.workflow.owner_id, idempotency_key, asked)
-        async with context.db.write() as tx:
-            created = await _create_or_find(tx, context, new, request)
-    return created if created.replayed else await _start(context, created, new)
+            return await _create(tx, context, known, new, id)
+    request = requests.Request(known.workflow.owner_id, new.idempotency_key, new.asked)
+    async with context.db.write() as tx:
+        earlier = await requests.claim(tx, context.caller, request, id)
+        if earlier is None:
+            return await _create(tx, context, known, new, id)
+        first = await event_store.first_position(tx.connection, earlier.id)
+        return Outcome(earlier, first, replayed=True)
 
 
-async def _start(context: Context, created: Outcome, new: NewExecution) -> Outcome:
+async def _start(context: Context, created: Outcome, workflow: WorkflowRecord, new: NewExecution) -> Outcome:
     request = StartRequest(
         execution=created.execution,
-        workflow_type=new.workflow.workflow_type,
-        task_queue=new.workflow.task_queue,
+        workflow_type=workflow.workflow_type,
+        task_queue=workflow.task_queue,
         input=new.input,
-        execution_timeout_seconds=new.workflow.execution_timeout,
+        execution_timeout_seconds=workflow.execution_timeout,
         start_delay_seconds=new.start_delay,
     )
     try:
@@ -133,23 +171,14 @@ async def _start(context: Context, created: Outcome, new: NewExecution) -> Outco
     return replace(created, execution=started)
 
 
-async def _create_or_find(
-    tx: Transaction, context: Context, new: NewExecution, request: requests.Request
+async def _create(
+    tx: Transaction, context: Context, known: Startable, new: NewExecution, id: UUID
 ) -> Outcome:
-    id = uuid4()
-    earlier = await requests.claim(tx, context.caller, request, id)
-    if earlier is None:
-        return await _create(tx, context, new, id)
-    first = await event_store.first_position(tx.connection, earlier.id)
-    return Outcome(earlier, first, replayed=True)
-
-
-async def _create(tx: Transaction, context: Context, new: NewExecution, id: UUID) -> Outcome:
     now = datetime.now(UTC)
     values = {
         "id": id,
-        "owner_id": new.workflow.owner_id,
-        "workflow_id": new.workflow.id,
+        "owner_id": known.workflow.owner_id,
+        "workflow_id": known.workflow.id,
         "status": ExecutionStatus.PENDING,
         "input": new.input,
         "labels": dict(new.labels),
@@ -161,5 +190,5 @@ async def _create(tx: Transaction, context: Context, new: NewExecution, id: UUID
         "updated_at": now,
     }
     draft = Draft(EventType.EXECUTION_CREATED, "Created", now, actor=context.caller.subject)
-    delivery = await event_store.create(tx, values, draft)
+    delivery = await event_store.create(tx, values, draft, known=known)
     return Outcome(delivery.execution, delivery.event.position)

@@ -37,15 +37,15 @@ from app.db import Connection, Transaction
 from app.errors import CursorExpired
 from app.filters import EVERY_EVENT, ExecutionEventFilter
 from app.paging import Page, Window
-from app.records import Delivery, Draft, EventRecord, ExecutionRecord
+from app.records import Delivery, Draft, EventRecord, ExecutionRecord, Startable
 from app.rendering import Fieldset, Rendered
 from app.statements import Prepared
 from app.statements import Rows as Result
-from app.store import executions, keyset, narrowing, tallies
+from app.store import executions, keyset, narrowing, tallies, workflows
 from app.store.keyset import Order, Rows
 from app.store.membership import IS_OPEN, one_of
 from app.store.rendering import EVENT, FIELDSETS, rendered
-from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus, Feed
+from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus, Feed, Workflow
 from app.transitions import TERMINAL
 
 COLUMNS: Sequence[Any] = [
@@ -66,6 +66,10 @@ COLUMNS: Sequence[Any] = [
 _BY_POSITION = Order(col(ExecutionEvent.position), descending=False)
 
 
+class WorkflowChanged(Exception):
+    """What is known of a workflow is out of date."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """A feed holds the positions above `pruned_through`, up to `head`; both are 0 before the first event."""
@@ -79,11 +83,20 @@ def visible(caller: Caller) -> ColumnElement[bool]:
     return true() if caller.is_admin else col(ExecutionEvent.owner_id) == caller.owner
 
 
-async def create(tx: Transaction, values: Mapping[str, Any], draft: Draft) -> Delivery:
-    """Insert an execution with its first event; `values` are its columns."""
+async def create(
+    tx: Transaction, values: Mapping[str, Any], draft: Draft, *, known: Startable | None = None
+) -> Delivery:
+    """Insert an execution with its first event; `values` are its columns.
+
+    Raises WorkflowChanged where its workflow is not any more what was `known` of it.
+    """
     given = {**_NEW, **values}
-    (delivery,) = await _record(tx, _created(tuple(given)), given, given["status"], [draft])
-    return delivery
+    statement = _created(tuple(given), is_known=known is not None)
+    seen = {} if known is None else {"known_version": known.row_version}
+    deliveries = await _record(tx, statement, {**given, **seen}, given["status"], [draft])
+    if not deliveries:
+        raise WorkflowChanged
+    return deliveries[0]
 
 
 async def append(
@@ -377,10 +390,21 @@ def _delivery(row: Any) -> Delivery:
 
 
 @cache
-def _created(columns: tuple[str, ...]) -> Prepared:
-    """The statement that inserts an execution, of which these columns are given, with its first event."""
-    given: dict[str, Any] = {name: bindparam(name) for name in columns}
-    return _logged(insert(Execution).values(given), moves=True)
+def _created(columns: tuple[str, ...], *, is_known: bool) -> Prepared:
+    """The statement that inserts an execution, of which these columns are given, with its first event.
+
+    Where its workflow `is_known` it is inserted only while that is so.
+    """
+    values = select(*(bindparam(name, type_=_of(name).type) for name in columns))
+    values = values.where(col(Workflow.id) == bindparam("workflow_id"))
+    if is_known:
+        values = values.where(bindparam("known_version") == workflows.ROW_VERSION)
+    return _logged(insert(Execution).from_select(columns, values), moves=True)
+
+
+def _of(name: str) -> Any:
+    """The column of an execution."""
+    return col(getattr(Execution, name))
 
 
 @cache

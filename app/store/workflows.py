@@ -5,7 +5,21 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, any_, bindparam, func, insert, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
 from sqlmodel import col
 
 from app.auth import Caller
@@ -13,7 +27,7 @@ from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
 from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Key, Page, Window
-from app.records import WorkflowRecord
+from app.records import Startable, WorkflowRecord
 from app.rendering import Fieldset, Rendered
 from app.statements import Prepared
 from app.store import keyset
@@ -38,6 +52,8 @@ _COLUMNS: Sequence[Any] = [
 
 
 _ID = col(Workflow.id)
+# Of the transaction that wrote the row: every change makes another.
+ROW_VERSION: ColumnElement[str] = literal_column("workflow.xmin::text", Text)
 
 
 def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
@@ -45,7 +61,7 @@ def _one(*columns: Any) -> Select[*tuple[Any, ...]]:
 
 
 _ONE = Prepared(_one(*_COLUMNS))
-_ONE_WITH_SCHEMA = Prepared(_one(*_COLUMNS, col(Workflow.input_schema)))
+_STARTABLE = Prepared(_one(*_COLUMNS, col(Workflow.input_schema), ROW_VERSION))
 _LOCKED = Prepared(_one(*_COLUMNS).with_for_update())
 
 
@@ -76,16 +92,12 @@ async def get(connection: Connection, caller: Caller, workflow_id: UUID) -> Work
     return _permitted(result.of(WorkflowRecord._make), caller, workflow_id)
 
 
-async def get_with_schema(
-    connection: Connection, caller: Caller, workflow_id: UUID
-) -> tuple[WorkflowRecord, Any]:
-    """One workflow and its input schema; raises NotFound, or Forbidden where it is another user's."""
-    found = [
-        (WorkflowRecord(*columns), schema)
-        for *columns, schema in await connection.execute(_ONE_WITH_SCHEMA, {"id": workflow_id})
-    ]
-    workflow = _permitted([each for each, _ in found], caller, workflow_id)
-    return workflow, found[0][1]
+async def get_startable(connection: Connection, caller: Caller, workflow_id: UUID) -> Startable:
+    """One workflow as it can be started; raises NotFound, or Forbidden where it is another user's."""
+    rows = await connection.execute(_STARTABLE, {"id": workflow_id})
+    found = [Startable(WorkflowRecord(*columns), schema, version) for *columns, schema, version in rows]
+    _permitted([each.workflow for each in found], caller, workflow_id)
+    return found[0]
 
 
 async def lock(tx: Transaction, caller: Caller, workflow_id: UUID) -> WorkflowRecord:

@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import EventType
 
 from app.servers import free_port
 from app.settings import Settings
+from app.temporal import WORKFLOW_ID_PREFIX
 from resolvers.context import Services
 from tests import factories
 from tests.client import Client, serving, tracking
@@ -425,6 +426,30 @@ async def test_input_that_breaks_the_schema_is_refused_with_every_place(
     started = await factories.start(alice, workflow, {"id": 1, "rows": [{"n": 1}]})
     assert started["status"] == "RUNNING"
     await factories.asked(alice, factories.TERMINATE, started["id"])
+
+
+async def test_a_workflow_that_has_changed_since_its_last_start_is_started_as_it_is_now(
+    alice: Client, services: Services, temporal_client: temporalio.client.Client
+) -> None:
+    former, present = (f"nobody-{uuid4().hex}" for _ in range(2))
+    workflow = await factories.workflow(alice, former, inputSchema={"type": "integer"})
+    first = await factories.start(alice, workflow, 1)
+
+    change = {"id": workflow, "taskQueue": present, "inputSchema": {"type": "string"}}
+    await alice.data(factories.UPDATE_WORKFLOW, input=change)
+    accepted = await factories.start(alice, workflow, "one")
+    before = await factories.holdings(alice)
+    result = await refused(alice, workflow, 1)
+    await factories.archive(services, workflow)
+    archived = await refused(alice, workflow, "one")
+
+    assert result["issues"] == [{"path": "/input", "message": '1 is not of type "string"'}]
+    assert archived["issues"][0]["path"] == "/workflowId"
+    assert await factories.holdings(alice) == before
+    for started, queue in ((first, former), (accepted, present)):
+        handle = temporal_client.get_workflow_handle(WORKFLOW_ID_PREFIX + started["id"])
+        assert (await handle.describe()).task_queue == queue
+        await factories.asked(alice, factories.TERMINATE, started["id"])
 
 
 async def test_while_one_input_takes_long_to_check_others_are_answered(alice: Client, bob: Client) -> None:

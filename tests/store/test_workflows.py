@@ -13,7 +13,7 @@ from app.db import Connection, Transaction
 from app.errors import Forbidden, NotFound
 from app.listings import OrderDirection, WorkflowListing, WorkflowOrderField
 from app.paging import Page, Window
-from app.records import WorkflowRecord
+from app.records import Startable, WorkflowRecord
 from app.rendering import Fieldset
 from app.store import workflows
 from tests.store.ownership import doors, without_caller
@@ -36,7 +36,7 @@ async def rendered(connection: Connection, who: Caller, id: UUID) -> dict[UUID, 
 # What each door shows of one workflow of alice's: to her, and to a stranger.
 SHOWN: dict[str, tuple[Ask, Any, Any]] = {
     "get": (workflows.get, "record", REFUSAL),
-    "get_with_schema": (workflows.get_with_schema, ("record", SCHEMA), REFUSAL),
+    "get_startable": (workflows.get_startable, ("record", SCHEMA), REFUSAL),
     "lock": (lambda c, who, key: workflows.lock(Transaction(c), who, key), "record", REFUSAL),
     "by_ids": (lambda c, who, key: workflows.by_ids(c, who, [key]), {"id": "record"}, {}),
     "render": (rendered, {"id": {"name": "Order"}}, {}),
@@ -51,8 +51,8 @@ def plain(answer: Any, record: WorkflowRecord) -> Any:
     match answer:
         case Page():
             return ["record" if item == record else item for item in answer.items]
-        case (each, *more) if each == record:
-            return ("record", *more)
+        case Startable(workflow, schema, _):
+            return (plain(workflow, record), schema)
         case dict():
             return {"id" if key == record.id else key: plain(value, record) for key, value in answer.items()}
         case _:
