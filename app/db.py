@@ -1,12 +1,13 @@
-"""The connection pool and its two scopes; the only place that commits."""
+"""The connections and the scopes in which they are used; the only place that commits."""
 
 import asyncio
 import select
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
+from types import TracebackType
 from typing import Any, Final
 
 import asyncpg
@@ -47,6 +48,7 @@ class Driver(asyncpg.Connection):
     """A connection on which nothing is set that a reset would have to undo: it saves a round trip."""
 
     plans = Plans.FOR_EACH
+    _poll: Any = None
 
     def get_reset_query(self) -> str:
         return ""
@@ -62,9 +64,10 @@ class Driver(asyncpg.Connection):
         transport = self._transport  # type: ignore[attr-defined]  # asyncpg's types do not have it
         if transport.is_closing():
             return True
-        poll = select.poll()
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
 
 @dataclass
@@ -110,31 +113,18 @@ class Transaction:
     deliveries: list[Delivery] = field(default_factory=list)
 
 
-class Database:
-    """Owns the connection pool, which a caller waits `wait_seconds` for at most.
+class Pool:
+    """The connections to one database, each kept at hand with the plans that it has had."""
 
-    `announce` is called with a transaction's deliveries after its commit.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        pool_size: int,
-        wait_seconds: float = 5.0,
-        statement_timeout_seconds: float,
-        announce: Announce,
-    ) -> None:
-        self._announce = announce
+    def __init__(self, url: str, *, size: int, wait_seconds: float, statement_timeout_seconds: float) -> None:
         self._wait_seconds = wait_seconds
-        self._statements = Statements()
-        # Taken from the pool and given back there is a third of what a small query costs.
+        # Taken from asyncpg's pool and given back there is a third of what a small query costs.
         self._at_hand: Mapping[Plans, list[Any]] = {plans: [] for plans in Plans}
         self._awaited = 0
         self._pool = asyncpg.create_pool(
             driver_url(url),
             min_size=0,
-            max_size=pool_size,
+            max_size=size,
             max_inactive_connection_lifetime=0,
             connection_class=Driver,
             init=_with_json,
@@ -151,43 +141,25 @@ class Database:
             },
         )
 
-    @asynccontextmanager
-    async def read(self, plans: Plans = Plans.FOR_EACH) -> AsyncIterator[Connection]:
-        """A connection for reading, each statement by itself; raises Unavailable when Postgres is."""
-        driver, is_sound = None, False
+    async def acquire(self, plans: Plans) -> Any:
+        """A connection, which may have other plans as yet; raises TimeoutError where none becomes free."""
+        while kept := self._at_hand[plans] or self._spare():
+            driver = kept.pop()
+            if not self._was_lost(driver):
+                return driver
+        self._awaited += 1
         try:
-            driver = await self._acquired(plans)
-            await driver.plan(plans)
-            yield Connection(driver, self._statements)
-            is_sound = True
-        except _FAILURES as error:
-            if _is_outage(error):
-                raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
-            raise
+            async with asyncio.timeout(self._wait_seconds):
+                return await self._acquired()
         finally:
-            if driver is not None:
-                await self._release(driver, plans, is_sound=is_sound)
+            self._awaited -= 1
 
-    @asynccontextmanager
-    async def write(self, plans: Plans = Plans.FOR_EACH) -> AsyncIterator[Transaction]:
-        """One transaction: committed on leaving and then announced, or undone; raises Unavailable."""
-        async with self.read(plans) as connection, connection.driver.transaction():
-            transaction = Transaction(connection)
-            yield transaction
-        self._tell(transaction)
-
-    @asynccontextmanager
-    async def write_once(self) -> AsyncIterator[Transaction]:
-        """As `write`, for one statement: it needs no BEGIN and no COMMIT, and saves their round trips."""
-        async with self.read(Plans.FOR_ALL) as connection:
-            transaction = Transaction(SingleUse(connection.driver, connection.statements))
-            yield transaction
-        self._tell(transaction)
-
-    async def ping(self) -> None:
-        """Raise Unavailable unless Postgres answers."""
-        async with self.read() as connection:
-            await connection.execute(text("SELECT 1"))
+    async def release(self, driver: Any, plans: Plans, *, is_sound: bool) -> None:
+        """Keep a connection at hand, unless somebody waits for one or something went wrong on it."""
+        if is_sound and not self._awaited:
+            self._at_hand[plans].append(driver)
+        else:
+            await self._pool.release(driver)
 
     async def close(self) -> None:
         """Close all connections; those still in use are given a moment."""
@@ -199,22 +171,6 @@ class Database:
                 await pool.close()
         except TimeoutError:
             self._pool.terminate()
-
-    def _tell(self, transaction: Transaction) -> None:
-        if transaction.deliveries:
-            self._announce(transaction.deliveries)
-
-    async def _acquired(self, plans: Plans) -> Any:
-        while kept := self._at_hand[plans] or self._spare():
-            driver = kept.pop()
-            if not self._was_lost(driver):
-                return driver
-        self._awaited += 1
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                return await self._acquired_from_pool()
-        finally:
-            self._awaited -= 1
 
     def _spare(self) -> list[Any]:
         """The connections at hand with whatever plans, where there can be no more of them."""
@@ -228,19 +184,114 @@ class Database:
             driver.terminate()
         return _is_taken_back(driver)
 
-    async def _acquired_from_pool(self) -> Any:
+    async def _acquired(self) -> Any:
         pool: Any = await self._pool
         while (driver := await pool.acquire()).is_stale():
             driver.terminate()
             await pool.release(driver)
         return driver
 
-    async def _release(self, driver: Any, plans: Plans, *, is_sound: bool) -> None:
-        """Keep a connection at hand, unless somebody waits for one or something went wrong on it."""
-        if is_sound and not self._awaited:
-            self._at_hand[plans].append(driver)
-        else:
-            await self._pool.release(driver)
+
+class Reading:
+    """A connection for as long as it is read from. No generator: to enter one takes a tenth of a reading."""
+
+    __slots__ = ("_driver", "_plans", "_pool", "_statements")
+
+    def __init__(self, pool: Pool, statements: Statements, plans: Plans) -> None:
+        self._pool, self._statements, self._plans = pool, statements, plans
+        self._driver: Any = None
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._driver = await self._pool.acquire(self._plans)
+            await self._driver.plan(self._plans)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return Connection(self._driver, self._statements)
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._driver is not None:
+            await self._pool.release(self._driver, self._plans, is_sound=error is None)
+        if isinstance(error, _FAILURES) and _is_outage(error):
+            raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
+
+
+class WritingOnce:
+    """A transaction of one statement over a reading: committed by itself, and then told."""
+
+    __slots__ = ("_reading", "_tell", "_transaction")
+
+    def __init__(
+        self, reading: AbstractAsyncContextManager[Connection], tell: Callable[[Transaction], None]
+    ) -> None:
+        self._reading, self._tell = reading, tell
+
+    async def __aenter__(self) -> Transaction:
+        connection = await self._reading.__aenter__()
+        self._transaction = Transaction(SingleUse(connection.driver, connection.statements))
+        return self._transaction
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._reading.__aexit__(kind, error, trace)
+        if error is None:
+            self._tell(self._transaction)
+
+
+class Database:
+    """Gives scopes for reading and writing, over connections that a caller waits `wait_seconds` for at most.
+
+    `announce` is called with a transaction's deliveries after its commit.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        wait_seconds: float = 5.0,
+        statement_timeout_seconds: float,
+        announce: Announce,
+    ) -> None:
+        self._announce = announce
+        self._statements = Statements()
+        self._pool = Pool(
+            url,
+            size=pool_size,
+            wait_seconds=wait_seconds,
+            statement_timeout_seconds=statement_timeout_seconds,
+        )
+
+    def read(self, plans: Plans = Plans.FOR_EACH) -> AbstractAsyncContextManager[Connection]:
+        """A connection for reading, each statement by itself; raises Unavailable when Postgres is."""
+        return Reading(self._pool, self._statements, plans)
+
+    @asynccontextmanager
+    async def write(self, plans: Plans = Plans.FOR_EACH) -> AsyncIterator[Transaction]:
+        """One transaction: committed on leaving and then announced, or undone; raises Unavailable."""
+        async with self.read(plans) as connection, connection.driver.transaction():
+            transaction = Transaction(connection)
+            yield transaction
+        self._tell(transaction)
+
+    def write_once(self) -> AbstractAsyncContextManager[Transaction]:
+        """As `write`, for one statement: it needs no BEGIN and no COMMIT, and saves their round trips."""
+        return WritingOnce(self.read(Plans.FOR_ALL), self._tell)
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless Postgres answers."""
+        async with self.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close all connections; those still in use are given a moment."""
+        await self._pool.close()
+
+    def _tell(self, transaction: Transaction) -> None:
+        if transaction.deliveries:
+            self._announce(transaction.deliveries)
 
 
 def _is_taken_back(driver: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Temporal payloads as JSON values that Postgres can keep: never an exception."""
+"""Temporal payloads as JSON values that Postgres can keep: never an exception; and values as payloads."""
 
 import base64
 from collections.abc import Sequence
@@ -33,6 +33,13 @@ def value(payload: Payload) -> Any:
             return base64.b64encode(payload.data).decode()
         case _:
             return _sealed(encoding, payload.data)
+
+
+def encoded(value: Any) -> Payload:
+    """A value that JSON has, as the default converter would encode it."""
+    if value is None:
+        return Payload(metadata={"encoding": b"binary/null"})
+    return Payload(metadata={"encoding": b"json/plain"}, data=orjson.dumps(value))
 
 
 def _json(encoding: str, data: bytes) -> Any:

@@ -361,7 +361,9 @@ class Temporal:
 
     async def _encoded(self, values: Sequence[Any]) -> list[Payload]:
         """The values as the workers' codec wants them."""
-        encoded = await self._client.data_converter.encode(values)
+        encoded = [payloads.encoded(value) for value in values]
+        if codec := self._client.data_converter.payload_codec:
+            encoded = await codec.encode(encoded)
         size = sum(payload.ByteSize() for payload in encoded)
         if size > MAX_PAYLOAD_BYTES:
             raise TooLarge(f"has {size} bytes for Temporal, which takes {MAX_PAYLOAD_BYTES} at most")

@@ -30,6 +30,7 @@ from schema.named import Asked, Documents
 from schema.operation import Operation, TellCost
 from schema.query import Query
 from schema.rates import charge
+from schema.reading import read_at_once
 from schema.scalars import SCALARS
 from schema.session import Session
 from schema.subscription import Subscription
@@ -70,6 +71,7 @@ class Schema(strawberry.Schema):
 
     def __init__(self, limits: Limits, **given: Any) -> None:
         super().__init__(**given)
+        read_at_once(self._schema)
         self.limits = limits
         self.documents = Documents()
         self._reader = Reader(self._schema, limits)

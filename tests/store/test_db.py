@@ -23,7 +23,7 @@ KILL_OTHERS = """
 
 @asynccontextmanager
 async def database(
-    url: str, *, pool_size: int = 2, statement_timeout_seconds: float = 10.0
+    url: str, *, pool_size: int = 2, wait_seconds: float = 5.0, statement_timeout_seconds: float = 10.0
 ) -> AsyncIterator[Database]:
     """Another pool; a test that gets anything announced by it fails."""
 
@@ -31,7 +31,11 @@ async def database(
         raise AssertionError(f"announced: {deliveries}")
 
     another = Database(
-        url, pool_size=pool_size, statement_timeout_seconds=statement_timeout_seconds, announce=refuse
+        url,
+        pool_size=pool_size,
+        wait_seconds=wait_seconds,
+        statement_timeout_seconds=statement_timeout_seconds,
+        announce=refuse,
     )
     yield another
     await another.close()
@@ -180,11 +184,8 @@ async def test_a_statement_that_takes_too_long_is_unavailable(database_url: str)
         await db.ping()
 
 
-async def test_waiting_for_a_connection_has_an_end(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with database(database_url, pool_size=1) as db:
-        monkeypatch.setattr(db, "_wait_seconds", 0.05)
+async def test_waiting_for_a_connection_has_an_end(database_url: str) -> None:
+    async with database(database_url, pool_size=1, wait_seconds=0.05) as db:
         async with db.read():
             with pytest.raises(Unavailable):
                 await db.ping()

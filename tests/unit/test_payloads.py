@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
+from temporalio.converter import DataConverter
 
 from app import inputs, payloads
+from tests.unit.values import KEPT_JSON
 
 
 def payload(encoding: str, data: bytes = b"") -> Payload:
@@ -66,6 +68,14 @@ def test_any_payload_becomes_a_value_that_can_be_kept(encoding: bytes, data: byt
         found = payloads.value(Payload(metadata={"encoding": name}, data=data))
 
         assert list(inputs.json("", found)) == []
+
+
+@given(KEPT_JSON)
+def test_a_value_is_encoded_as_workers_read_it(value: Any) -> None:
+    encoded = payloads.encoded(value)
+
+    assert DataConverter.default.payload_converter.from_payloads([encoded]) == [value]
+    assert payloads.value(encoded) == value
 
 
 def test_several_payloads_are_a_list() -> None:
