@@ -20,6 +20,7 @@ from graphql import (
     specified_rules,
     validate,
 )
+from graphql.execution.collect_fields import FieldDetails, FieldDetailsList
 from graphql.language.parser import MAX_NESTING_DEPTH
 from graphql.validation import ASTValidationRule
 from graphql.validation.validate import ValidationAbortedError
@@ -30,7 +31,7 @@ from schema.cost import Price, price
 from schema.limits import INTROSPECTION_FIELDS, Limits, excess, too_complex
 from schema.selections import fragments
 from schema.silence import SWITCHED_OFF, nameless
-from schema.variables import Types, types
+from schema.variables import Signatures, Types, signatures, types
 
 MAX_CACHED_BYTES = 50_000_000
 # What becomes of a token, its node and its place included.
@@ -41,12 +42,17 @@ MAX_COMPARISONS = 20_000
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a valid operation, whatever comes with it."""
+    """What is known of a valid operation, whatever comes with it.
+
+    `alone` is the one field at its root with the key of its answer, where its variables take no part in that.
+    """
 
     node: OperationDefinitionNode
     fragments: Mapping[str, FragmentDefinitionNode]
     price: Price
     types: Types
+    signatures: Signatures
+    alone: tuple[str, FieldDetailsList] | None
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,12 @@ class Reader:
         named = fragments(node)
         return {
             each.name.value if each.name else None: Known(
-                each, named, price(self._schema, node, each), types(self._schema, each)
+                each,
+                named,
+                price(self._schema, node, each),
+                types(self._schema, each),
+                signatures(self._schema, each),
+                _alone(each),
             )
             for each in node.definitions
             if isinstance(each, OperationDefinitionNode)
@@ -143,6 +154,13 @@ class Reader:
         self._bytes += _bytes(text, document)
         while self._bytes > MAX_CACHED_BYTES:
             self._bytes -= _bytes(*self._read.popitem(last=False))
+
+
+def _alone(operation: OperationDefinitionNode) -> tuple[str, FieldDetailsList] | None:
+    match operation.selection_set.selections:
+        case (FieldNode(directives=()) as node,):
+            return (node.alias or node.name).value, [FieldDetails(node, None)]
+    return None
 
 
 def _bytes(text: str, document: Document) -> int:

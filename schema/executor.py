@@ -32,6 +32,7 @@ from schema.documents import Known
 from schema.info import Info
 from schema.plans import Call, Direct, Directs, Plan, Plans
 from schema.silence import nameless
+from schema.variables import values
 
 # Of values in the variables: more are not told.
 MAX_WRONG = 50
@@ -71,6 +72,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
     plans = Plans()
     directs = Directs()
+    _known: Known | None = None
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -84,10 +86,12 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         cls, schema: GraphQLSchema, known: Known, context: Context, given: dict[str, Any]
     ) -> "list[GraphQLError] | OperationExecutor":
         """The executor of an operation with the given variables, or what is wrong with those."""
-        variables = get_variable_values(schema, known.node.variable_definitions or (), given, MAX_WRONG)
+        variables = values(known.signatures, given) or get_variable_values(
+            schema, known.node.variable_definitions or (), given, MAX_WRONG
+        )
         if isinstance(variables, list):
             return variables
-        return cls(
+        executor = cls(
             schema,
             known.fragments,
             {name: FragmentDetails(each, None) for name, each in known.fragments.items()},
@@ -100,6 +104,26 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
             default_field_resolver,
             is_awaitable=optimized_is_awaitable,
         )
+        executor._known = known
+        return executor
+
+    def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[Any]:
+        """The result of an operation: at once where its one field is resolved so."""
+        root = self.schema.get_root_type(self.operation.operation)
+        if self._known is None or self._known.alone is None or root is None:
+            return super().execute_operation(serially)
+        key, details = self._known.alone
+        direct = self.directs.of(self, root, details)
+        return super().execute_operation(serially) if direct is None else self._alone(key, direct)
+
+    async def _alone(self, key: str, direct: Direct) -> Any:
+        try:
+            path = Path(None, key, direct.call.parent_type.name)
+            data = {key: await self._directly(direct, self.root_value, path, None)}
+        except GraphQLError as error:
+            self.collected_errors.add(error, None)
+            return self.build_response(None)
+        return self.build_response(data)
 
     def info(self, call: Call) -> Info:
         """The `info` for a resolver that a plan calls: one for all of its objects, without their paths."""

@@ -9,8 +9,9 @@ resolver above it, which may have it rendered by Postgres.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Final, NoReturn
 
@@ -23,6 +24,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLScalarType,
+    GraphQLUnionType,
     InlineFragmentNode,
     ListValueNode,
     ObjectValueNode,
@@ -33,10 +35,10 @@ from graphql import (
     get_named_type,
     get_nullable_type,
     is_nullable_type,
-    is_union_type,
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
+from strawberry.schema.exception_handlers import ExceptionHandler
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
@@ -162,15 +164,28 @@ class Batch:
 
 @dataclass(frozen=True)
 class Direct:
-    """A selected field whose resolver is called at once; a plan completes its value, if there is one."""
+    """A selected field whose resolver is called at once; a plan completes its value, if there is one.
+
+    The `handlers` make members of its union out of what the resolver fails with.
+    """
 
     call: Call
+    resolve: Callable[..., Awaitable[Any]]
+    handlers: Sequence[tuple[tuple[type[Exception], ...], ExceptionHandler[Any, Any]]]
     complete: Complete | None
 
     async def value(self, source: Any, info: Info, executor: Executor[Any]) -> Any:
-        """What the resolver comes to; raises what it raises."""
-        resolver: Any = self.call.field.base_resolver
-        return await resolver.wrapped_func(source, info=info, **self.call.arguments(info, executor))
+        """What the resolver comes to; raises what it raises, unless that is handled."""
+        arguments = self.call.arguments(info, executor)
+        if not self.handlers:
+            return await self.resolve(source, info=info, **arguments)
+        try:
+            return await self.resolve(source, info=info, **arguments)
+        except Exception as error:
+            for kinds, handler in self.handlers:
+                if isinstance(error, kinds):
+                    return handler.handle(error, field=self.call.field, info=info)
+            raise
 
 
 class Plans(Recurring[Plan]):
@@ -203,7 +218,7 @@ def _planned(
             if chosen[0].node.selection_set is not None:
                 writer.fieldsets.add(None)
         writer.items.append(f"{key!r}: {text}")
-    if len(rest) == len(fields) and not batches:
+    if rest and len(rest) == len(fields) and not batches:
         return None
     read = writer.function(object_type)
     if not _has_record(object_type):
@@ -237,24 +252,34 @@ def _directed(
         return None
     writer = _Writer(executor)
     complete = writer.completion(call)
-    return Direct(writer.told(call), complete)
+    converter = _info(executor, call).schema.schema_converter
+    # Those whose results are members of the field's union.
+    handlers = converter._get_field_exception_handlers(call.field)  # noqa: SLF001 - as strawberry resolves it
+    return Direct(writer.told(call), _resolve(call.field), handlers, complete)
 
 
 def _is_direct(call: Call) -> bool:
-    """Whether a field's resolver is all there is to it, and has to be waited for."""
+    """Whether a field has a resolver that is given the operation's `info`, and has to be waited for."""
     resolver = call.field.base_resolver
-    if resolver is None or not iscoroutinefunction(resolver.wrapped_func) or call.field.extensions:
+    if resolver is None or not iscoroutinefunction(resolver.wrapped_func):
         return False
-    # What a mutation fails with becomes a member of its union.
-    is_handled = is_union_type(get_named_type(call.definition.type))
-    return resolver.self_parameter is not None and resolver.info_parameter is not None and not is_handled
+    return resolver.self_parameter is not None and resolver.info_parameter is not None
+
+
+def _resolve(field: StrawberryField) -> Callable[..., Awaitable[Any]]:
+    """The field's resolver, within its extensions."""
+    resolver: Any = field.base_resolver
+    resolve: Callable[..., Awaitable[Any]] = resolver.wrapped_func
+    for extension in reversed(field.extensions):
+        resolve = partial(extension.resolve_async, resolve)
+    return resolve
 
 
 def _scalars(executor: Any, call: Call) -> Scalars | None:
     """The arguments of a call; None where there are others than scalars, or more to them."""
     if call.details[0].fragment_variable_values is not None:
         return None
-    name = executor.info(call).schema.config.name_converter.from_argument
+    name = _info(executor, call).schema.config.name_converter.from_argument
     parameters = {name(each): each.python_name for each in call.field.arguments}
     constants, variables, required = dict[str, Any](), list[tuple[str, str]](), list[str]()
     for node in call.details[0].node.arguments or ():
@@ -271,6 +296,11 @@ def _scalars(executor: Any, call: Call) -> Scalars | None:
         if not is_nullable_type(kind):
             required.append(parameter)
     return Scalars(constants, variables, required)
+
+
+def _info(executor: Any, call: Call) -> Info:
+    found: Info = executor.info(call)
+    return found
 
 
 def _has_record(object_type: GraphQLObjectType) -> bool:
@@ -414,17 +444,33 @@ class _Writer:
                 text = self._value(item, kind.of_type, chosen)
                 return None if text is None else f"[{text} for {item} in listed({value})]"
             case GraphQLObjectType():
-                plan = _planned(self.executor, kind, chosen)
-                if plan is None or (plan.rest and not plan.rendered):
-                    return None
-                self.fieldsets |= plan.fieldsets
-                # What has a rest is an answer at once only where it comes rendered.
-                return f"rendered({value})" if plan.rest else f"{self._name(plan.read)}({value}, e)"
+                return self._object(value, kind, chosen)
+            case GraphQLUnionType():
+                return self._member(value, kind, chosen)
             case GraphQLEnumType():
                 return f"{self._name(_names(kind))}[{value}]"
             case GraphQLScalarType():
                 return self._scalar(value, kind)
         return None
+
+    def _object(self, value: str, kind: GraphQLObjectType, chosen: FieldDetailsList) -> str | None:
+        plan = _planned(self.executor, kind, chosen)
+        if plan is None or (plan.rest and not plan.rendered):
+            return None
+        self.fieldsets |= plan.fieldsets
+        # What has a rest is an answer at once only where it comes rendered.
+        return f"rendered({value})" if plan.rest else f"{self._name(plan.read)}({value}, e)"
+
+    def _member(self, value: str, kind: GraphQLUnionType, chosen: FieldDetailsList) -> str | None:
+        """The expression of a member of a union, which its class tells."""
+        reads = dict[type, Read]()
+        for member in kind.types:
+            plan = _planned(self.executor, member, chosen)
+            if plan is None or plan.rest:
+                return None
+            reads[member.extensions[DEFINITION].origin] = plan.read
+        v = self._variable()
+        return f"{self._name(reads)}[({v} := {value}).__class__]({v}, e)"
 
     def _scalar(self, value: str, kind: GraphQLScalarType) -> str:
         if kind.name in AS_IT_IS:

@@ -1,20 +1,27 @@
-"""The variables of a request, counted before GraphQL makes values of them one by one."""
+"""The variables of a request: counted, and made values of by what is known of their operation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphql import (
+    GraphQLError,
     GraphQLInputObjectType,
     GraphQLNamedType,
     GraphQLSchema,
     OperationDefinitionNode,
+    Undefined,
+    coerce_input_value,
     get_named_type,
+    is_non_null_type,
     type_from_ast,
 )
+from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource
 
 from schema.scalars import JSON
 
 Types = Mapping[str, GraphQLNamedType | None]
+Signatures = Sequence[GraphQLVariableSignature]
 
 
 def types(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Types:
@@ -23,6 +30,27 @@ def types(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Types:
         each.variable.name.value: get_named_type(type_from_ast(schema, each.type))
         for each in operation.variable_definitions or ()
     }
+
+
+def signatures(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Signatures:
+    """The signatures of the variables that a valid operation defines."""
+    found = [get_variable_signature(schema, each) for each in operation.variable_definitions or ()]
+    return [each for each in found if not isinstance(each, GraphQLError)]
+
+
+def values(signatures: Signatures, given: Mapping[str, Any]) -> VariableValues | None:
+    """The variables' values with what is given; None where graphql-core knows more, such as what is wrong."""
+    sources, coerced = dict[str, VariableValueSource](), dict[str, Any]()
+    for each in signatures:
+        value = given.get(each.name, Undefined)
+        sources[each.name] = VariableValueSource(each, value)
+        if value is not Undefined:
+            coerced[each.name] = coerce_input_value(value, each.type)
+            if coerced[each.name] is Undefined:
+                return None
+        elif each.default is not None or is_non_null_type(each.type):
+            return None
+    return VariableValues(sources, coerced)
 
 
 def too_many(variables: Mapping[str, Any], types: Types, most: int) -> bool:

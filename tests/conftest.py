@@ -25,7 +25,7 @@ from schema.executor import OperationExecutor
 from tests.canary import Eavesdropper
 from tests.client import SECRET, Api, Client, serving
 from tests.processes.commands import Program
-from tests.twice import CheckedPlans
+from tests.twice import CheckedDirects, CheckedPlans
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
@@ -49,6 +49,7 @@ def checked_plans() -> Iterator[CheckedPlans]:
     checked = CheckedPlans()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OperationExecutor, "plans", checked)
+        patch.setattr(OperationExecutor, "directs", CheckedDirects())
         yield checked
 
 

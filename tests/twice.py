@@ -1,6 +1,7 @@
 """Plans checked against graphql-core's own execution, object by object, wherever the tests use them."""
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from graphql.pyutils import Path
 from orjson import Fragment
 
 from app.records import value
-from schema.plans import Batch, Directs, Plan, Plans
+from schema.plans import Batch, Call, Complete, Direct, Directs, Plan, Plans
 
 
 class CheckedPlans(Plans):
@@ -59,6 +60,35 @@ class CheckedPlans(Plans):
         return answer
 
 
+class CheckedDirects(Directs):
+    """Completes each value twice that a plan completes; `completed` counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completed = 0
+
+    def of(
+        self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
+    ) -> Direct | None:
+        direct = super().of(executor, object_type, details)
+        if direct is None or direct.complete is None:
+            return direct
+        return replace(direct, complete=partial(self._complete_twice, direct.call, direct.complete))
+
+    def _complete_twice(self, call: Call, complete: Complete, value: Any, executor: Any) -> Any:
+        answer = complete(value, executor)
+        self.completed += 1
+        path = Path(None, "twice", call.parent_type.name)
+        raw = executor.build_resolve_info(
+            call.definition, [each.node for each in call.details], call.parent_type, path
+        )
+        found = executor.complete_value(call.definition.type, call.details, raw, path, value, None)
+        expected = _at_once(found) if executor.is_awaitable(found) else found
+        if not alike(answer, expected):
+            raise SystemExit(f"A plan tells {answer}, graphql-core {expected}")
+        return answer
+
+
 class Undirected(Directs):
     """Leaves every field to graphql-core, whose resolvers then have nothing rendered."""
 
@@ -92,11 +122,11 @@ def _executed(
     return expected
 
 
-def _at_once(awaitable: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+def _at_once(awaitable: Awaitable[Any]) -> Any:
     try:
         awaitable.__await__().send(None)
     except StopIteration as done:
-        return dict(done.value)
+        return done.value
     raise SystemExit("A plan reads what has to be waited for")
 
 
