@@ -23,6 +23,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
     true,
     update,
@@ -115,7 +116,8 @@ async def append(
     given = {"changed": execution.id, "known": execution.version, **values}
     if moves:
         given["left"] = execution.status
-    return await _record(tx, _appended(tuple(values), moves=moves), given, execution.status, drafts)
+    statement = _appended(tuple(values), moves=moves, several=len(drafts) > 1)
+    return await _record(tx, statement, given, execution.status, drafts)
 
 
 async def bounds(connection: Connection, owner: str) -> Bounds:
@@ -343,13 +345,17 @@ async def _record(
 ) -> list[Delivery]:
     """Have a statement append the drafts to an execution that has the status; nothing where it finds none."""
     entries = _entries(status, drafts)
-    found = await tx.connection.execute(statement, {**values, **entries, "appended": len(drafts)})
+    given = entries if len(drafts) > 1 else {name: each[0] for name, each in entries.items()}
+    now = datetime.now(UTC)
+    found = await tx.connection.execute(
+        statement, {**values, **given, "recorded_at": now, "appended": len(drafts)}
+    )
     for *columns, position in found.of(list):
-        tx.deliveries.extend(_placed(ExecutionRecord(*columns), position, drafts, entries))
+        tx.deliveries.extend(_placed(ExecutionRecord(*columns), position, drafts, entries["statuses"], now))
     return tx.deliveries[-len(drafts) :] if found.records else []
 
 
-def _entries(status: ExecutionStatus, drafts: Sequence[Draft]) -> dict[str, Any]:
+def _entries(status: ExecutionStatus, drafts: Sequence[Draft]) -> Mapping[str, Sequence[Any]]:
     """What is told of an execution that has the status, in the columns of its events."""
     statuses = [status := draft.status or status for draft in drafts]
     return {
@@ -359,15 +365,18 @@ def _entries(status: ExecutionStatus, drafts: Sequence[Draft]) -> dict[str, Any]
         "timestamps": [draft.timestamp for draft in drafts],
         "actors": [draft.actor for draft in drafts],
         "details": [draft.details for draft in drafts],
-        "recorded_at": datetime.now(UTC),
     }
 
 
 def _placed(
-    execution: ExecutionRecord, position: int, drafts: Sequence[Draft], entries: Mapping[str, Any]
+    execution: ExecutionRecord,
+    position: int,
+    drafts: Sequence[Draft],
+    statuses: Sequence[ExecutionStatus],
+    recorded_at: datetime,
 ) -> Iterator[Delivery]:
     """The events as they are in the log, the last of them at a position; the execution is as after them."""
-    for offset, (draft, status) in enumerate(zip(drafts, entries["statuses"], strict=True), 1 - len(drafts)):
+    for offset, (draft, status) in enumerate(zip(drafts, statuses, strict=True), 1 - len(drafts)):
         event = EventRecord(
             owner_id=execution.owner_id,
             position=position + offset,
@@ -379,7 +388,7 @@ def _placed(
             timestamp=draft.timestamp,
             actor=draft.actor,
             details=draft.details,
-            recorded_at=entries["recorded_at"],
+            recorded_at=recorded_at,
         )
         yield Delivery(event, execution)
 
@@ -399,7 +408,7 @@ def _created(columns: tuple[str, ...], *, is_known: bool) -> Prepared:
     values = values.where(col(Workflow.id) == bindparam("workflow_id"))
     if is_known:
         values = values.where(bindparam("known_version") == workflows.ROW_VERSION)
-    return _logged(insert(Execution).from_select(columns, values), moves=True)
+    return _logged(insert(Execution).from_select(columns, values), moves=True, several=False)
 
 
 def _of(name: str) -> Any:
@@ -408,8 +417,8 @@ def _of(name: str) -> Any:
 
 
 @cache
-def _appended(columns: tuple[str, ...], *, moves: bool) -> Prepared:
-    """The statement that appends events to an execution, with which these of its columns change.
+def _appended(columns: tuple[str, ...], *, moves: bool, several: bool) -> Prepared:
+    """The statement that appends an event or several to an execution, with which these of its columns change.
 
     Where it `moves`, it goes from the tallies of one status to those of another.
     """
@@ -420,17 +429,19 @@ def _appended(columns: tuple[str, ...], *, moves: bool) -> Prepared:
         .where(col(Execution.id) == bindparam("changed"), version == bindparam("known"), IS_OPEN)
         .values({**given, "version": version + _APPENDED, "updated_at": func.now()})
     )
-    return _logged(change, moves=moves, left=bindparam("left", type_=Text))
+    return _logged(change, moves=moves, several=several, left=bindparam("left", type_=Text))
 
 
-def _logged(change: Insert | Update, *, moves: bool, left: ColumnElement[Any] | None = None) -> Prepared:
+def _logged(
+    change: Insert | Update, *, moves: bool, several: bool, left: ColumnElement[Any] | None = None
+) -> Prepared:
     """A statement that changes an execution, and appends to the log what is told of that.
 
     Each part waits for the row of the one before: so the locks are taken in their order.
     """
     changed = change.returning(*executions.COLUMNS).cte("changed")
     bumped = _bumped(changed)
-    parts = [_inserted(changed, bumped)]
+    parts = [_inserted(changed, bumped, several=several)]
     if moves:
         parts.append(tallies.moved(changed, bumped, left))
     last = select(changed, bumped.c.last_position).select_from(bumped.join(changed, true()))
@@ -447,36 +458,38 @@ def _bumped(changed: CTE) -> CTE:
     return bump.returning(position).cte("bumped")
 
 
-def _inserted(changed: CTE, bumped: CTE) -> CTE:
-    """The part that inserts the events."""
-    arrays = func.unnest(*_ENTRIES.values())
-    entries = arrays.table_valued(*_ENTRIES, with_ordinality="place").render_derived()
-    before = entries.c.place - _APPENDED
+def _inserted(changed: CTE, bumped: CTE, *, several: bool) -> CTE:
+    """The part that inserts the events: of several each column comes as an array, which takes longer."""
+    source = bumped.join(changed, true())
+    if several:
+        arrays = [bindparam(given, type_=ARRAY(of)) for given, of in _ENTRIES.values()]
+        entries = func.unnest(*arrays).table_valued(*_ENTRIES, with_ordinality="place").render_derived()
+        source, before = source.join(entries, true()), entries.c.place - _APPENDED
+        values = [entries.c[name] for name in _ENTRIES]
+    else:
+        before = literal_column("0", Integer)
+        values = [bindparam(given, type_=of) for given, of in _ENTRIES.values()]
     rows = select(
         changed.c.owner_id,
         bumped.c.last_position + before,
         changed.c.id,
         changed.c.version + before,
-        *(entries.c[name] for name in _ENTRIES),
+        *values,
         bindparam("recorded_at", type_=Timestamp(timezone=True)),
-    ).select_from(bumped.join(changed, true()).join(entries, true()))
+    ).select_from(source)
     columns = ["owner_id", "position", "execution_id", "version", *_ENTRIES, "recorded_at"]
     return insert(ExecutionEvent).from_select(columns, rows).cte("inserted")
-
-
-def _array(name: str, of: Any) -> BindParameter[Any]:
-    return bindparam(name, type_=ARRAY(of))
 
 
 # The columns of a new execution that its table has no default for.
 _NEW = {"version": 1, "next_history_event": 1, "start_unsettled": True}
 _APPENDED: BindParameter[int] = bindparam("appended", type_=Integer)
-# The columns of events that differ between those of one statement.
-_ENTRIES = {
-    "type": _array("types", Text),
-    "status": _array("statuses", Text),
-    "message": _array("messages", Text),
-    "timestamp": _array("timestamps", Timestamp(timezone=True)),
-    "actor": _array("actors", Text),
-    "details": _array("details", JSONB),
+# The columns of events that differ between those of one statement, and the names of what it is given.
+_ENTRIES: Mapping[str, tuple[str, Any]] = {
+    "type": ("types", Text),
+    "status": ("statuses", Text),
+    "message": ("messages", Text),
+    "timestamp": ("timestamps", Timestamp(timezone=True)),
+    "actor": ("actors", Text),
+    "details": ("details", JSONB),
 }
