@@ -1,7 +1,7 @@
 """One frame to many lines at once: nearly all of what that takes are the calls to the kernel."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -9,6 +9,7 @@ from app.lines import Line
 
 # Fewer are told before another thread has begun.
 MANY: Final = 200
+PORTION: Final = 100
 # It waits for the kernel, not for Python: on another core half of the calls can be made meanwhile.
 _HELPER = ThreadPoolExecutor(1, "crowd") if (os.cpu_count() or 1) > 1 else None
 
@@ -17,16 +18,20 @@ def tell(lines: Sequence[Line], frame: bytes) -> list[bool]:
     """Offer a frame to each of several lines: whether it was sent, as `Line.offer` says."""
     if _HELPER is None or len(lines) < MANY:
         return [line.offer(frame) for line in lines]
-    files, half = [line.bare_file for line in lines], len(lines) // 2
-    theirs = _HELPER.submit(_write, frame, files[:half])
-    ours = _write(frame, files[half:])
-    written, size = theirs.result() + ours, len(frame)
+    portions, written = iter(range(0, len(lines), PORTION)), [0] * len(lines)
+    theirs = _HELPER.submit(_write, frame, lines, portions, written)
+    _write(frame, lines, portions, written)
+    theirs.result()
+    size = len(frame)
     return [count == size or _go_on(line, frame, count) for line, count in zip(lines, written, strict=True)]
 
 
-def _write(frame: bytes, files: Sequence[int | None]) -> list[int]:
-    """How much of a frame each of several files has taken."""
-    return [0 if file is None else _written(frame, file) for file in files]
+def _write(frame: bytes, lines: Sequence[Line], portions: Iterator[int], written: list[int]) -> None:
+    """Write the portions that nobody else has taken, and say how much each line has taken."""
+    for start in portions:
+        # Not before each call: whoever has Python's lock then holds up the other thread.
+        files = [line.bare_file for line in lines[start : start + PORTION]]
+        written[start : start + PORTION] = [0 if file is None else _written(frame, file) for file in files]
 
 
 def _written(frame: bytes, file: int) -> int:
