@@ -218,15 +218,16 @@ class Schema(strawberry.Schema):
         except GraphQLError as error:
             return [error]
         operation.graphql_document = document.node
+        operation.known = document.operation(operation._provided_operation_name)  # noqa: SLF001
         _check_type(operation)
         return self._problems(operation, document)
 
     def _problems(self, operation: Operation, document: Document) -> list[GraphQLError] | None:
         if document.problems:
             return document.problems
-        if operation._provided_operation_name is None and len(document.operations) > 1:  # noqa: SLF001
+        known = operation.known
+        if known is None:
             return [GraphQLError("The document has several operations: send the `operationName` of one.")]
-        known = operation.known = document.operations[operation.operation_name]
         if too_many(operation.variables or {}, known.types, self.limits.values):
             return [too_complex("values", "values in its variables", self.limits.values)]
         operation.cost = known.price.of(operation.variables)

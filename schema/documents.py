@@ -26,10 +26,11 @@ from graphql.validation import ASTValidationRule
 from graphql.validation.validate import ValidationAbortedError
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+from strawberry.types.graphql import OperationType
 
 from schema.cost import Price, price
 from schema.limits import INTROSPECTION_FIELDS, Limits, excess, too_complex
-from schema.selections import fragments
+from schema.selections import fields, fragments
 from schema.silence import SWITCHED_OFF, nameless
 from schema.variables import Signatures, Types, signatures, types
 
@@ -44,9 +45,12 @@ MAX_COMPARISONS = 20_000
 class Known:
     """What is known of a valid operation, whatever comes with it.
 
-    `alone` is the one field at its root with the key of its answer, where its variables take no part in that.
+    `alone` is the one field at its root with the key of its answer, where its variables take no part in that;
+    `mutations` are those that it makes, even the ones that its variables leave out.
     """
 
+    type: OperationType
+    mutations: int
     node: OperationDefinitionNode
     fragments: Mapping[str, FragmentDefinitionNode]
     price: Price
@@ -62,6 +66,12 @@ class Document:
     node: DocumentNode
     problems: list[GraphQLError] = field(default_factory=list)
     operations: Mapping[str | None, Known] = field(default_factory=dict)
+
+    def operation(self, name: str | None) -> Known | None:
+        """The operation of a name, or the only one where none is given."""
+        if name is None and len(self.operations) == 1:
+            return next(iter(self.operations.values()))
+        return None if name is None else self.operations.get(name)
 
 
 class BoundedMerging(OverlappingFieldsCanBeMergedRule):
@@ -130,6 +140,8 @@ class Reader:
         named = fragments(node)
         return {
             each.name.value if each.name else None: Known(
+                OperationType(each.operation.value),
+                _mutations(each, named),
                 each,
                 named,
                 price(self._schema, node, each),
@@ -154,6 +166,13 @@ class Reader:
         self._bytes += _bytes(text, document)
         while self._bytes > MAX_CACHED_BYTES:
             self._bytes -= _bytes(*self._read.popitem(last=False))
+
+
+def _mutations(operation: OperationDefinitionNode, named: Mapping[str, FragmentDefinitionNode]) -> int:
+    if OperationType(operation.operation.value) is not OperationType.MUTATION:
+        return 0
+    chosen = fields(operation.selection_set, dict(named))
+    return len({(each.alias or each.name).value for each in chosen})
 
 
 def _alone(operation: OperationDefinitionNode) -> tuple[str, FieldDetailsList] | None:

@@ -21,8 +21,8 @@ class Operation(ExecutionContext):
 
     @cached_property
     def operation_type(self) -> OperationType:
-        """What the document says, looked up once; raises RuntimeError where it has no such operation."""
-        return super().operation_type
+        """What the document says; raises RuntimeError where it has no such operation."""
+        return super().operation_type if self.known is None else self.known.type
 
     @property
     def asks_for_cost(self) -> bool:

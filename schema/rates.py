@@ -3,27 +3,25 @@
 from dataclasses import replace
 from typing import Any
 
-from graphql import GraphQLError, get_operation_ast
+from graphql import GraphQLError
 from strawberry.extensions.field_extension import AsyncExtensionResolver, FieldExtension
 from strawberry.types import Info
 from strawberry.types.execution import PreExecutionError
-from strawberry.types.graphql import OperationType
 
 from app.errors import RateLimited
 from schema.operation import Operation
-from schema.selections import fields, fragments
 
 
 async def charge(operation: Operation) -> PreExecutionError | None:
     """Refuse a query or subscription that is too much; the fields of such a mutation say so themselves."""
     context = operation.context
-    is_mutation = operation.operation_type is OperationType.MUTATION
-    count = _mutations(operation) if is_mutation else 0
+    assert operation.known is not None
+    count = operation.known.mutations
     try:
         await context.services.rates.charge(context.caller.subject, mutations=count, cost=operation.cost or 0)
     except RateLimited as error:
         operation.context = replace(context, refusal=error)
-        if not is_mutation:
+        if not count:
             return PreExecutionError(data=None, errors=[GraphQLError(error.message, original_error=error)])
     return None
 
@@ -37,13 +35,3 @@ class Chargeable(FieldExtension):
         if info.context.refusal is not None:
             raise info.context.refusal
         return await next_(source, info, **arguments)
-
-
-def _mutations(operation: Operation) -> int:
-    """How many fields a mutation has at its root, those too that its variables leave out."""
-    document = operation.graphql_document
-    assert document is not None
-    chosen = get_operation_ast(document, operation.operation_name)
-    assert chosen is not None
-    chosen_fields = fields(chosen.selection_set, fragments(document))
-    return len({(each.alias or each.name).value for each in chosen_fields})
