@@ -177,7 +177,7 @@ def _mutations(operation: OperationDefinitionNode, named: Mapping[str, FragmentD
 
 def _alone(operation: OperationDefinitionNode) -> tuple[str, FieldDetailsList] | None:
     match operation.selection_set.selections:
-        case (FieldNode(directives=()) as node,):
+        case (FieldNode() as node,) if not node.directives:
             return (node.alias or node.name).value, [FieldDetails(node, None)]
     return None
 

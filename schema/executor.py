@@ -113,7 +113,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         if self._known is None or self._known.alone is None or root is None:
             return super().execute_operation(serially)
         key, details = self._known.alone
-        direct = self.directs.of(self, root, details)
+        direct = self.directs.made(root, details)
         return super().execute_operation(serially) if direct is None else self._alone(key, direct)
 
     async def _alone(self, key: str, direct: Direct) -> Any:

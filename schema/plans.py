@@ -19,6 +19,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLEnumType,
     GraphQLField,
+    GraphQLInputObjectType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -45,9 +46,9 @@ from strawberry.types.field import StrawberryField
 from app.rendering import Fieldset, Part, Rendered, Variable
 from schema import recorded
 from schema.info import Info
+from schema.reading import DEFINITION, reader
 from schema.recurring import Recurring
 
-DEFINITION = "strawberry-definition"
 # Of the names of Postgres' columns.
 MAX_KEY_CHARACTERS = 63
 
@@ -92,15 +93,17 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Scalars:
-    """A field's arguments where all are scalars: what is written in the document, and variables' names.
+class Arguments:
+    """A field's arguments where they are read at once.
 
-    Those that are `required` must not be null.
+    So are scalars that stand in the document, and `variables` with scalars, or with inputs which `reads` make
+    of their values. Those that are `required` must not be null.
     """
 
-    constants: Mapping[str, Any]
-    variables: Sequence[tuple[str, str]]
-    required: Sequence[str]
+    constants: dict[str, Any] = field(default_factory=dict)
+    variables: list[tuple[str, str]] = field(default_factory=list)
+    reads: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    required: list[str] = field(default_factory=list)
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
         """The arguments with some values of the variables; None where graphql-core is to say what is wrong.
@@ -108,7 +111,12 @@ class Scalars:
         What is not given is left to its default.
         """
         found = {**self.constants, **{name: given[each] for name, each in self.variables if each in given}}
-        return None if any(found.get(name) is None for name in self.required) else found
+        if any(found.get(name) is None for name in self.required):
+            return None
+        for name, read in self.reads.items():
+            if found.get(name) is not None:
+                found[name] = read(found[name])
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +127,7 @@ class Call:
     parent_type: GraphQLObjectType
     details: FieldDetailsList
     fieldset: Fieldset | None = None
-    scalars: "Scalars | None" = None
+    at_once: Arguments | None = None
 
     @property
     def field(self) -> StrawberryField:
@@ -137,7 +145,7 @@ class Call:
 
     def arguments(self, info: Info, executor: Executor[Any]) -> dict[str, Any]:
         """What the field's resolver is given by the document; raises GraphQLError for what it cannot be."""
-        if self.scalars and (found := self.scalars.values(executor.variable_values.coerced)) is not None:
+        if self.at_once and (found := self.at_once.values(executor.variable_values.coerced)) is not None:
             return found
         first, schema = self.details[0], info.schema
         values = get_argument_values(
@@ -275,27 +283,32 @@ def _resolve(field: StrawberryField) -> Callable[..., Awaitable[Any]]:
     return resolve
 
 
-def _scalars(executor: Any, call: Call) -> Scalars | None:
-    """The arguments of a call; None where there are others than scalars, or more to them."""
+def _arguments(executor: Any, call: Call) -> Arguments | None:
+    """The arguments of a call; None where there is more to them."""
     if call.details[0].fragment_variable_values is not None:
         return None
-    name = _info(executor, call).schema.config.name_converter.from_argument
-    parameters = {name(each): each.python_name for each in call.field.arguments}
-    constants, variables, required = dict[str, Any](), list[tuple[str, str]](), list[str]()
+    schema = _info(executor, call).schema
+    parameters = {
+        schema.config.name_converter.from_argument(each): each.python_name for each in call.field.arguments
+    }
+    found = Arguments()
     for node in call.details[0].node.arguments or ():
         kind, parameter = call.definition.args[node.name.value].type, parameters[node.name.value]
-        if not isinstance(get_nullable_type(kind), GraphQLScalarType):
-            return None
-        match node.value:
-            case VariableNode():
-                variables.append((parameter, node.value.name.value))
-            case ObjectValueNode() | ListValueNode():
+        match get_nullable_type(kind), node.value:
+            case GraphQLScalarType(), VariableNode():
+                found.variables.append((parameter, node.value.name.value))
+            case GraphQLInputObjectType() as input_type, VariableNode():
+                found.variables.append((parameter, node.value.name.value))
+                found.reads[parameter] = reader(input_type, schema)
+            case GraphQLScalarType(), ObjectValueNode() | ListValueNode():
                 return None
+            case GraphQLScalarType(), _:
+                found.constants[parameter] = coerce_input_literal(node.value, kind)
             case _:
-                constants[parameter] = coerce_input_literal(node.value, kind)
+                return None
         if not is_nullable_type(kind):
-            required.append(parameter)
-    return Scalars(constants, variables, required)
+            found.required.append(parameter)
+    return found
 
 
 def _info(executor: Any, call: Call) -> Info:
@@ -331,10 +344,10 @@ def _wanted(
 
 
 def _part(executor: Executor[Any], call: Call) -> Part | None:
-    kind, scalars = get_named_type(call.definition.type), _scalars(executor, call)
-    if scalars is None or not _depends_on_document_only(executor, call.details):
+    kind, arguments = get_named_type(call.definition.type), _arguments(executor, call)
+    if arguments is None or not _depends_on_document_only(executor, call.details):
         return None
-    given = {**scalars.constants, **{name: Variable(each) for name, each in scalars.variables}}
+    given = {**arguments.constants, **{name: Variable(each) for name, each in arguments.variables}}
     if given.keys() - {"first"}:
         return None
     assert isinstance(kind, GraphQLObjectType)
@@ -381,7 +394,7 @@ class _Writer:
     def told(self, call: Call) -> Call:
         """The call, told what is selected of its records where that is the same of all and columns only."""
         fieldset = next(iter(self.fieldsets)) if len(self.fieldsets) == 1 else None
-        return replace(call, fieldset=fieldset, scalars=_scalars(self.executor, call))
+        return replace(call, fieldset=fieldset, at_once=_arguments(self.executor, call))
 
     def function(self, object_type: GraphQLObjectType) -> Read:
         """Of `s`, the source, and `e`, the executor."""

@@ -70,7 +70,12 @@ class CheckedDirects(Directs):
     def of(
         self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
     ) -> Direct | None:
-        direct = super().of(executor, object_type, details)
+        return self._checked(super().of(executor, object_type, details))
+
+    def made(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Direct | None:
+        return self._checked(super().made(object_type, details))
+
+    def _checked(self, direct: Direct | None) -> Direct | None:
         if direct is None or direct.complete is None:
             return direct
         return replace(direct, complete=partial(self._complete_twice, direct.call, direct.complete))
@@ -93,6 +98,9 @@ class Undirected(Directs):
     """Leaves every field to graphql-core, whose resolvers then have nothing rendered."""
 
     def of(self, *_: Any) -> None:
+        return None
+
+    def made(self, *_: Any) -> None:
         return None
 
 

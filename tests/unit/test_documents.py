@@ -56,6 +56,40 @@ def test_what_clients_send_costs_less_than_the_limit(variables: dict[str, int]) 
     assert all(0 < cost <= 1_000 for cost in costs), costs
 
 
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("{ viewer { id } }", "viewer"),
+        ("query { me: viewer { id } }", "me"),
+        ("{ viewer @include(if: true) { userId } }", None),
+        ("{ a: viewer { id } b: viewer { id } }", None),
+        ("{ ... { viewer { id } } }", None),
+        ("{ ...f } fragment f on Query { viewer { id } }", None),
+    ],
+)
+def test_the_one_field_of_an_operation_is_known_where_nothing_can_leave_it_out(
+    text: str, alone: str | None
+) -> None:
+    known = build(Limits())._reader.read(text).operations[None].alone
+
+    assert (known and known[0]) == alone
+
+
+def test_a_mutation_counts_its_fields() -> None:
+    text = """
+        mutation ($id: ID!, $no: Boolean!) {
+          a: archiveWorkflow(id: $id) { __typename }
+          ...more
+          a: archiveWorkflow(id: $id) { __typename }
+        }
+        fragment more on Mutation { b: archiveWorkflow(id: $id) @skip(if: $no) { __typename } }
+    """
+    read = build(Limits())._reader.read
+
+    assert read(text).operations[None].mutations == 2
+    assert read("{ viewer { id } }").operations[None].mutations == 0
+
+
 def test_introspection_keeps_the_limits() -> None:
     everything = get_introspection_query(
         specified_by_url=True,
