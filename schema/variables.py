@@ -55,7 +55,11 @@ def values(signatures: Signatures, given: Mapping[str, Any]) -> VariableValues |
 
 def too_many(variables: Mapping[str, Any], types: Types, most: int) -> bool:
     """Whether there are more values than that in the variables; what is in a JSON value does not count."""
-    waiting = [(types[name], value) for name, value in variables.items() if name in types]
+    waiting = [
+        (types[name], value)
+        for name, value in variables.items()
+        if isinstance(value, dict | list) and name in types
+    ]
     count = 0
     while waiting:
         type, value = waiting.pop()

@@ -61,7 +61,7 @@ def test_what_clients_send_costs_less_than_the_limit(variables: dict[str, int]) 
     [
         ("{ viewer { id } }", "viewer"),
         ("query { me: viewer { id } }", "me"),
-        ("{ viewer @include(if: true) { userId } }", None),
+        ("{ viewer @include(if: true) { id } }", None),
         ("{ a: viewer { id } b: viewer { id } }", None),
         ("{ ... { viewer { id } } }", None),
         ("{ ...f } fragment f on Query { viewer { id } }", None),
