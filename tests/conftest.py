@@ -49,7 +49,15 @@ def checked_plans() -> Iterator[CheckedPlans]:
     checked = CheckedPlans()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OperationExecutor, "plans", checked)
-        patch.setattr(OperationExecutor, "directs", CheckedDirects())
+        yield checked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checked_directs() -> Iterator[CheckedDirects]:
+    """What a plan makes of what a resolver returns is compared with what graphql-core would make of it."""
+    checked = CheckedDirects()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OperationExecutor, "directs", checked)
         yield checked
 
 

@@ -17,6 +17,7 @@ from tests import factories
 from tests.client import Client, serving, tracking
 from tests.eventually import eventually
 from tests.silence import silent_server
+from tests.twice import CheckedDirects
 from tests.unit.schemas import BRANCHING, chain
 
 EXECUTION = """
@@ -450,6 +451,32 @@ async def test_a_workflow_that_has_changed_since_its_last_start_is_started_as_it
         handle = temporal_client.get_workflow_handle(WORKFLOW_ID_PREFIX + started["id"])
         assert (await handle.describe()).task_queue == queue
         await factories.asked(alice, factories.TERMINATE, started["id"])
+
+
+async def test_a_start_that_is_asked_for_again_is_answered_by_a_plan(
+    alice: Client, checked_directs: CheckedDirects
+) -> None:
+    asked = """
+        mutation ($input: StartExecutionInput!) {
+          startExecution(input: $input) {
+            ... on StartExecutionSuccess { cursor execution { id status labels { key value } } }
+            ... on Error { code message }
+          }
+        }
+    """
+    workflow = await factories.workflow(alice, f"nobody-{uuid4().hex}")
+    given = {"workflowId": workflow, "labels": [{"key": "a", "value": "b"}]}
+    inputs = [given, given, given, {**given, "startDelay": -1}, {"workflowId": str(uuid4())}]
+    before = checked_directs.completed
+
+    answers = [(await alice.data(asked, input=each))["startExecution"] for each in inputs]
+
+    assert checked_directs.completed > before
+    assert [answer.get("code") for answer in answers] == [None, None, None, "INVALID_INPUT", "NOT_FOUND"]
+    for answer in answers[:3]:
+        assert answer["execution"]["status"] == "RUNNING"
+        assert answer["execution"]["labels"] == given["labels"]
+        await factories.asked(alice, factories.TERMINATE, answer["execution"]["id"])
 
 
 async def test_while_one_input_takes_long_to_check_others_are_answered(alice: Client, bob: Client) -> None:
