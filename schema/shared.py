@@ -132,7 +132,7 @@ class Group:
         """Tell one more, of what is behind its cursor first."""
         if not self._size:
             member.cursor.feed.listeners.add(self._go_on)
-        if member.cursor.ready():
+        if member.cursor.ready() or self._is_ahead_of(member):
             self._fall_behind(member)
         else:
             self._welcome(member)
@@ -153,6 +153,11 @@ class Group:
     @property
     def _size(self) -> int:
         return len(self._members) + len(self._behind)
+
+    def _is_ahead_of(self, member: Member) -> bool:
+        """Whether the members have been told what this one has not: Postgres may know it before the feed."""
+        is_telling = self._members or self._working is not None
+        return bool(is_telling) and member.cursor.position < self._cursor.position
 
     def _welcome(self, member: Member) -> None:
         """Tell one of events as they come, who has been told all so far."""
@@ -226,7 +231,7 @@ class Group:
             while True:
                 await member.line.writable.wait()
                 batch = member.cursor.take()
-                if batch is None:
+                if batch is None or (not batch and self._is_ahead_of(member)):
                     batch = await member.cursor.read()
                 elif not batch and not member.cursor.ready():
                     return self._welcome(member)

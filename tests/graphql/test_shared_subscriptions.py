@@ -175,3 +175,26 @@ async def test_nothing_is_kept_for_one_alone(alice: Client, bob: Client, service
         groups = [each for each in gc.get_objects() if type(each) is shared.Group and not each.is_over]
 
     assert [group._outcomes for group in groups] == [{}, {}]
+
+
+async def test_whoever_joins_is_told_what_the_others_know_already_though_no_doorbell_has_rung(
+    alice: Client, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = await pending(alice, services)
+    async with AsyncExitStack() as stack:
+        # It keeps the feed where it is, and is no member of the others' group.
+        keeper, first, second = [await stack.enter_async_context(alice.socket()) for _ in range(3)]
+        await begun(keeper, first=2)
+        with monkeypatch.context() as silence:
+            silence.setattr(services.bus, "publish", lambda *_: None)
+            await factories.note(services, id)
+        # From the beginning it reads in Postgres, further than the feed has come.
+        await begun(first)
+        ahead = await told(first, 1)
+        await second.subscribe("1", FEED, {"first": 1, "after": feed_cursor(1)})
+        missed = await told(second, 1)
+        await factories.note(services, id)
+        last = [await told(socket, 1) for socket in (first, second)]
+
+    assert ahead == missed
+    assert [each[0]["cursor"] for each in (ahead, *last)] == [feed_cursor(2), feed_cursor(3), feed_cursor(3)]
