@@ -27,7 +27,7 @@ from resolvers.outcome import Outcome
 
 @dataclass(frozen=True)
 class NewExecution:
-    """An execution to be: what it is started with, and by whom it is asked for.
+    """An execution to be: what it is started with.
 
     `path` is where the caller has given its workflow, and `asked` what a repeated key must ask for again.
     """

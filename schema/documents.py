@@ -139,19 +139,28 @@ class Reader:
     def _operations(self, node: DocumentNode) -> Mapping[str | None, Known]:
         named = fragments(node)
         return {
-            each.name.value if each.name else None: Known(
-                OperationType(each.operation.value),
-                _mutations(each, named),
-                each,
-                named,
-                price(self._schema, node, each),
-                types(self._schema, each),
-                signatures(self._schema, each),
-                _alone(each),
-            )
+            each.name.value if each.name else None: self._known(node, each, named)
             for each in node.definitions
             if isinstance(each, OperationDefinitionNode)
         }
+
+    def _known(
+        self,
+        document: DocumentNode,
+        operation: OperationDefinitionNode,
+        named: Mapping[str, FragmentDefinitionNode],
+    ) -> Known:
+        found = signatures(self._schema, operation)
+        return Known(
+            OperationType(operation.operation.value),
+            _mutations(operation, named),
+            operation,
+            named,
+            price(self._schema, document, operation),
+            types(found),
+            found,
+            _alone(operation),
+        )
 
     def _validate(self, node: DocumentNode) -> list[GraphQLError]:
         most = self._limits.errors

@@ -185,8 +185,6 @@ class Direct:
     async def value(self, source: Any, info: Info, executor: Executor[Any]) -> Any:
         """What the resolver comes to; raises what it raises, unless that is handled."""
         arguments = self.call.arguments(info, executor)
-        if not self.handlers:
-            return await self.resolve(source, info=info, **arguments)
         try:
             return await self.resolve(source, info=info, **arguments)
         except Exception as error:

@@ -13,29 +13,25 @@ from graphql import (
     coerce_input_value,
     get_named_type,
     is_non_null_type,
-    type_from_ast,
 )
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource
 
 from schema.scalars import JSON
 
-Types = Mapping[str, GraphQLNamedType | None]
+Types = Mapping[str, GraphQLNamedType]
 Signatures = Sequence[GraphQLVariableSignature]
-
-
-def types(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Types:
-    """The named type of each variable that an operation defines."""
-    return {
-        each.variable.name.value: get_named_type(type_from_ast(schema, each.type))
-        for each in operation.variable_definitions or ()
-    }
 
 
 def signatures(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Signatures:
     """The signatures of the variables that a valid operation defines."""
     found = [get_variable_signature(schema, each) for each in operation.variable_definitions or ()]
     return [each for each in found if not isinstance(each, GraphQLError)]
+
+
+def types(signatures: Signatures) -> Types:
+    """The named type of each variable."""
+    return {each.name: get_named_type(each.type) for each in signatures}
 
 
 def values(signatures: Signatures, given: Mapping[str, Any]) -> VariableValues | None:
