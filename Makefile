@@ -17,7 +17,7 @@ dev: $(READY) ## run Postgres, Valkey, Temporal, the API, a tracker and the exam
 	@exec $(BIN)/temporal-graphql dev
 
 test: $(READY) $(CLIENTS) ## run all tests against real servers
-	$(BIN)/pytest --numprocesses 3 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadscope $(ARGS)
 
 faults: $(READY) ## run the fault matrix at its full size (16 minutes) and write docs/faults.md
 	$(BIN)/pytest tests/faults --faults=full $(ARGS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -411,127 +412,153 @@ class RedisBackend(BroadcastBackend):
             lane.settle()
 
 
-class Speaker:
-    """A connection for commands, each with an answer of one item; made anew when it was lost."""
-
-    def __init__(self, client: Redis) -> None:
-        pool: Any = client.connection_pool
-        self._connection = pool.make_connection()
-        self._hung_up: asyncio.Future[None] | None = None
-        self._replies = Replies()
-        self._answers: list[Reply] = []
-        self._answered: asyncio.Future[None] | None = None
-        self._expected = 0
-
-    async def say(self, commands: bytes, count: int) -> list[Reply]:
-        """The answers to so many commands; raises RedisError where there are none."""
-        if self._hung_up is None:
-            await self._open()
-        self._answers, self._expected = [], count
-        self._answered = asyncio.get_running_loop().create_future()
-        self._transport.write(commands)
-        await self._answered
-        return self._answers
-
-    async def close(self, _: object = None) -> None:
-        """Hang up, so that no answer is taken for that to a later command."""
-        self._hung_up = None
-        await self._connection.disconnect()
-
-    async def _open(self) -> None:
-        await self.close()
-        await self._connection.connect()
-        # redis-py takes ten times the CPU for an answer.
-        reader, writer = self._connection._reader, self._connection._writer  # noqa: SLF001 - it hands out neither
-        self._replies, self._transport = Replies(), writer.transport
-        self._hung_up = Ear(self._take, reader, self._transport).hung_up
-        self._hung_up.add_done_callback(self._lose)
-
-    def _take(self, data: bytes) -> None:
-        # What has more items tells of something else.
-        replies = self._replies.take(data)
-        self._answers += [each for each in replies if isinstance(each, ResponseError) or len(each) == 1]
-        if self._answered and not self._answered.done() and len(self._answers) >= self._expected:
-            self._answered.set_result(None)
-
-    def _lose(self, hung_up: asyncio.Future[None]) -> None:
-        error = hung_up.exception()
-        if hung_up is not self._hung_up:
-            return
-        self._hung_up = None
-        if error and self._answered and not self._answered.done():
-            self._answered.set_exception(RedisConnectionError(str(error)))
-
-
 class Outbox:
-    """What waits to be published, and the one task that publishes it in order."""
+    """What is published, in order: it waits to be written, then for its answer, or to be given up."""
+
+    _loop: asyncio.AbstractEventLoop
+    _first_answer: asyncio.Future[None]
 
     def __init__(self, client: Redis, *, limit: int, publish_timeout_seconds: float) -> None:
         self.dropped = 0
         self.outage = Outage("publishing")
-        self._speaker = Speaker(client)
+        pool: Any = client.connection_pool
+        self._connection = pool.make_connection()
         self._retry = Retry(ExponentialWithJitterBackoff(base=BACKOFF_BASE_SECONDS), PUBLISH_RETRIES)
-        self._publish_timeout_seconds = publish_timeout_seconds
-        self._waiting: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(limit)
+        self._limit = limit
+        self._timeout_seconds = publish_timeout_seconds
+        self._waiting: deque[bytes] = deque()
+        self._written: deque[bytes] = deque()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._is_needed = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+        self._replies = Replies()
+        self._heard_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="bus: publish")
 
     async def close(self) -> None:
         if self._task is not None:
             await stop(self._task)
-        self.dropped += self._waiting.qsize()
-        await self._speaker.close()
+        self._drop_all()
+        await self._hang_up()
 
     def put(self, channel: bytes, message: bytes) -> None:
-        try:
-            self._waiting.put_nowait((channel, message))
-        except asyncio.QueueFull:
+        if len(self._waiting) + len(self._written) >= self._limit:
             self.dropped += 1
+            return
+        if not self._waiting:
+            # Once for all that is published in this turn of the loop.
+            self._loop.call_soon(self._write)
+        self._waiting.append(PUBLISH % (len(channel), channel, len(message), message))
+        self._empty.clear()
 
     async def flush(self) -> None:
-        await self._waiting.join()
+        await self._empty.wait()
 
-    async def _run(self) -> None:
-        while True:
-            await self._deliver(await self._next_batch())
+    def _write(self) -> None:
+        """Send what waits, as much of it as may be under way at once; or have a connection made for it."""
+        if not self._waiting:
+            return
+        if self._transport is None:
+            self._is_needed.set()
+            return
+        if not self._written:
+            self._heard_at = self._loop.time()
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH - len(self._written)))]
+        self._written += batch
+        self._transport.write(b"".join(batch))
 
-    async def _next_batch(self) -> list[tuple[bytes, bytes]]:
-        batch = [await self._waiting.get()]
-        while len(batch) < BATCH and not self._waiting.empty():
-            batch.append(self._waiting.get_nowait())
-        return batch
+    def _take(self, data: bytes) -> None:
+        # What has more items tells of something else.
+        replies = self._replies.take(data)
+        answers = [each for each in replies if isinstance(each, ResponseError) or len(each) == 1]
+        if not answers:
+            return
+        self._heard_at = self._loop.time()
+        for _ in answers:
+            self._written.popleft()
+        self._count_refused(answers)
+        if not self._first_answer.done():
+            self._first_answer.set_result(None)
+        if self._waiting:
+            self._write()
+        elif not self._written:
+            self._empty.set()
 
-    async def _deliver(self, batch: list[tuple[bytes, bytes]]) -> None:
-        refused = len(batch)
-        try:
-            refused = await self._publish(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the next batch must go out
-            self.outage.begin(error)
-        finally:
-            self.dropped += refused
-            for _ in batch:
-                self._waiting.task_done()
-
-    async def _publish(self, batch: list[tuple[bytes, bytes]]) -> int:
-        commands = b"".join(PUBLISH % (len(each[0]), each[0], len(each[1]), each[1]) for each in batch)
-        say = partial(self._speaker.say, commands, len(batch))
-        try:
-            async with asyncio.timeout(self._publish_timeout_seconds):
-                answers = await self._retry.call_with_retry(say, self._speaker.close)
-        except BaseException:
-            await self._speaker.close()
-            raise
-        return self._count_refused(answers)
-
-    def _count_refused(self, answers: list[Reply]) -> int:
+    def _count_refused(self, answers: list[Reply]) -> None:
         errors = [answer for answer in answers if isinstance(answer, ResponseError)]
+        self.dropped += len(errors)
         if errors:
             self.outage.begin(errors[0])
         else:
             self.outage.end()
-        return len(errors)
+
+    async def _run(self) -> None:
+        """Connect when something waits for it, and give up what the server does not answer."""
+        while True:
+            try:
+                if await self._needs_connection():
+                    async with asyncio.timeout(self._timeout_seconds):
+                        await self._retry.call_with_retry(self._connect, self._hang_up)
+            except Exception as error:  # noqa: BLE001 - whatever it was, what comes next must go out
+                self.outage.begin(error)
+                self._drop_all()
+
+    async def _needs_connection(self) -> bool:
+        """Whether one is needed, now or in a while; raises TimeoutError where the server is silent."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._is_needed.wait()
+        except TimeoutError:
+            if self._written and self._loop.time() > self._heard_at + self._timeout_seconds:
+                raise
+        return self._is_needed.is_set()
+
+    async def _connect(self) -> None:
+        """Send what waits over a new connection; raises RedisError where it is lost before an answer."""
+        await self._hang_up()
+        await self._connection.connect()
+        # redis-py takes ten times the CPU for an answer.
+        reader, writer = self._connection._reader, self._connection._writer  # noqa: SLF001 - it hands out neither
+        self._replies, self._transport = Replies(), writer.transport
+        self._is_needed.clear()
+        self._first_answer = self._loop.create_future()
+        ear = Ear(self._take, reader, writer.transport)
+        ear.hung_up.add_done_callback(partial(self._lose, writer.transport))
+        self._write()
+        await self._first_answer
+
+    def _lose(self, transport: asyncio.Transport, hung_up: asyncio.Future[None]) -> None:
+        error = hung_up.exception()
+        if transport is not self._transport:
+            return
+        self._forget()
+        if not self._first_answer.done():
+            self._first_answer.set_exception(RedisConnectionError(str(error)))
+        elif self._waiting:
+            self._is_needed.set()
+
+    async def _hang_up(self, _: object = None) -> None:
+        """So that no answer is taken for that to a later command."""
+        self._forget()
+        await self._connection.disconnect()
+
+    def _forget(self) -> None:
+        """Let go of the connection: what was written, but not answered, waits again."""
+        self._transport = None
+        self._waiting.extendleft(reversed(self._written))
+        self._written.clear()
+
+    def _drop_all(self) -> None:
+        self._forget()
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
+        self._is_needed.clear()
+        self._empty.set()
 
 
 class Bus:
@@ -540,9 +567,11 @@ class Bus:
     Use it as an async context manager; entering succeeds with Redis down. Channels begin with `prefix`,
     since pub/sub ignores the database number of the URL. Settings of time are in seconds:
     `socket_timeout_seconds` bounds connecting and each write, `confirm_timeout_seconds` the wait for the
-    server's word on a subscription, `publish_timeout_seconds` one batch with its retries,
-    `flush_timeout_seconds` the outbox at closing; after `quiet_seconds` of silence the server is asked
-    for a sign of life and has as long again to give it. Raises ValueError for an unusable URL.
+    server's word on a subscription, `publish_timeout_seconds` that for its word on what is published, and
+    for a new connection, `flush_timeout_seconds` the outbox at closing; after `quiet_seconds` of silence the
+    server is asked for a sign of life and has as long again to give it.
+
+    Raises ValueError for an unusable URL.
     """
 
     def __init__(
@@ -613,7 +642,7 @@ class Bus:
     def publish(self, channel: str, message: str) -> None:
         """Have a message sent, in order; counted in `dropped` where that is impossible.
 
-        Never waits and never fails. A batch that is retried may arrive twice.
+        Never waits and never fails. What is sent again over a new connection may arrive twice.
         """
         if self._running:
             self._outbox.put(to_bytes(self._name(channel)), to_bytes(message))
@@ -703,16 +732,22 @@ async def run_until_one_fails(*coroutines: Any) -> None:
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            await stop(task)
+        await stop(*tasks)
 
 
-async def stop(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it has ended."""
+async def stop(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended, even where whoever waits for that is cancelled too."""
+    cancelled: asyncio.CancelledError | None = None
     # Python 3.11's wait_for, which redis-py uses, can swallow a cancellation: repeat it.
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=1)
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        try:
+            await asyncio.wait(running, timeout=1)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def understood(reply: Reply) -> Message:

@@ -1,14 +1,13 @@
 """The connections and the scopes in which they are used; the only place that commits."""
 
 import asyncio
-import select
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
@@ -18,13 +17,19 @@ from sqlalchemy.engine import make_url
 from app.errors import Unavailable
 from app.records import Delivery
 from app.statements import Prepared, Rows, Statements, Values
+from app.time_limits import TimeLimit
 
+T = TypeVar("T")
 Announce = Callable[[Sequence[Delivery]], None]
 
 CONNECT_SECONDS: Final = 5
 CLOSE_SECONDS: Final = 5
-# Classes of SQLSTATE: a lost connection, a shutdown or a timeout, and too many of something.
-_OUTAGES = ("08", "57", "53")
+# Postgres itself ends what takes too long; where it does not say so in this time, it is not there.
+SILENCE_SECONDS: Final = 2
+RETRY_SECONDS: Final = 0.5
+# Classes of SQLSTATE: a lost connection, a shutdown or a timeout, and too many of something; and the state of
+# a transaction that was left alone for too long.
+_OUTAGES = ("08", "57", "53", "25P03")
 # The last is what the driver says of a connection that has been ended, and does not know it yet.
 _FAILURES = (
     OSError,
@@ -48,34 +53,28 @@ class Driver(asyncpg.Connection):
     """A connection on which nothing is set that a reset would have to undo: it saves a round trip."""
 
     plans = Plans.FOR_EACH
-    _poll: Any = None
 
     def get_reset_query(self) -> str:
         return ""
 
     async def plan(self, plans: Plans) -> None:
         """Have statements planned so from now on."""
-        if plans is not self.plans:
-            await self.execute(f"SET plan_cache_mode = {plans}")
-            self.plans = plans
+        await self.execute(f"SET plan_cache_mode = {plans}")
+        self.plans = plans
 
-    def is_stale(self) -> bool:
-        """Whether something has come that nobody asked for, which is the server's farewell."""
-        transport = self._transport  # type: ignore[attr-defined]  # asyncpg's types do not have it
-        if transport.is_closing():
-            return True
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(self._poll.poll(0))
+    def is_closing(self) -> bool:
+        """Whether the server has hung up, which the pool may not know yet."""
+        transport: asyncio.Transport = self._transport  # type: ignore[attr-defined]  # asyncpg's types do not have it
+        return transport.is_closing()
 
 
 @dataclass
 class Connection:
-    """Executes statements that are written with SQLAlchemy."""
+    """Executes statements that are written with SQLAlchemy, each within the limit of time."""
 
     driver: Any
     statements: Statements
+    limit: TimeLimit
 
     async def execute(
         self, statement: ClauseElement | Prepared, values: Values | Sequence[Values] | None = None
@@ -83,10 +82,28 @@ class Connection:
         """What a statement returns with some values; with several, of which nothing is returned."""
         if isinstance(values, Sequence):
             shape, many = self.statements.ready_for_many(statement, values)
-            await self.driver.executemany(shape.text, many)
+            with self.limit.applied():
+                await self.driver.executemany(shape.text, many)
             return Rows(shape, ())
         shape, ordered = self.statements.ready(statement, values or {})
-        return Rows(shape, await self.driver.fetch(shape.text, *ordered))
+        with self.limit.applied():
+            return Rows(shape, await self.driver.fetch(shape.text, *ordered))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """What is executed within it is committed at the end, or undone."""
+        try:
+            await self._execute("BEGIN")
+            yield
+        except BaseException:
+            # Also one that was cancelled while it began: that may have come too late.
+            await self._execute("ROLLBACK")
+            raise
+        await self._execute("COMMIT")
+
+    async def _execute(self, command: str) -> None:
+        with self.limit.applied():
+            await self.driver.execute(command)
 
 
 @dataclass
@@ -117,6 +134,8 @@ class Pool:
     """The connections to one database, each kept at hand with the plans that it has had."""
 
     def __init__(self, url: str, *, size: int, wait_seconds: float, statement_timeout_seconds: float) -> None:
+        timeout = str(int(statement_timeout_seconds * 1000))
+        self.limit = TimeLimit(statement_timeout_seconds + SILENCE_SECONDS)
         self._wait_seconds = wait_seconds
         # Taken from asyncpg's pool and given back there is a third of what a small query costs.
         self._at_hand: Mapping[Plans, list[Any]] = {plans: [] for plans in Plans}
@@ -133,7 +152,9 @@ class Pool:
             # In Postgres each takes up to 80 KiB, for each connection.
             statement_cache_size=300,
             server_settings={
-                "statement_timeout": str(int(statement_timeout_seconds * 1000)),
+                "statement_timeout": timeout,
+                # What a process that stands still has locked holds up others no longer than a statement may.
+                "idle_in_transaction_session_timeout": timeout,
                 "application_name": "temporal-graphql",
                 # Postgres' 4 is for discs that turn: it reads too much there to find little.
                 "random_page_cost": "1.1",
@@ -151,15 +172,24 @@ class Pool:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 return await self._acquired()
+        except asyncpg.TooManyConnectionsError:
+            # Postgres gives no more than there are.
+            if not (kept := self._most_at_hand()):
+                raise
+            return kept.pop()
         finally:
             self._awaited -= 1
 
     async def release(self, driver: Any, plans: Plans, *, is_sound: bool) -> None:
-        """Keep a connection at hand, unless somebody waits for one or something went wrong on it."""
+        """Keep a connection at hand, unless somebody waits for one or something went wrong on it.
+
+        One that does not come to rest in time is ended.
+        """
         if is_sound and not self._awaited:
             self._at_hand[plans].append(driver)
         else:
-            await self._pool.release(driver)
+            with suppress(TimeoutError):
+                await self._pool.release(driver, timeout=SILENCE_SECONDS)
 
     async def close(self) -> None:
         """Close all connections; those still in use are given a moment."""
@@ -176,17 +206,20 @@ class Pool:
         """The connections at hand with whatever plans, where there can be no more of them."""
         if self._pool.get_size() < self._pool.get_max_size():
             return []
+        return self._most_at_hand()
+
+    def _most_at_hand(self) -> list[Any]:
         return max(self._at_hand.values(), key=len)
 
     def _was_lost(self, driver: Any) -> bool:
         """Whether a connection is none any more: it then returns to the pool by itself."""
-        if not _is_taken_back(driver) and driver.is_stale():
+        if not _is_taken_back(driver) and driver.is_closing():
             driver.terminate()
         return _is_taken_back(driver)
 
     async def _acquired(self) -> Any:
         pool: Any = await self._pool
-        while (driver := await pool.acquire()).is_stale():
+        while (driver := await pool.acquire()).is_closing():
             driver.terminate()
             await pool.release(driver)
         return driver
@@ -204,16 +237,21 @@ class Reading:
     async def __aenter__(self) -> Connection:
         try:
             self._driver = await self._pool.acquire(self._plans)
-            await self._driver.plan(self._plans)
+            if self._driver.plans is not self._plans:
+                with self._pool.limit.applied():
+                    await self._driver.plan(self._plans)
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
-        return Connection(self._driver, self._statements)
+        return Connection(self._driver, self._statements, self._pool.limit)
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._driver is not None:
             await self._pool.release(self._driver, self._plans, is_sound=error is None)
         if isinstance(error, _FAILURES) and _is_outage(error):
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # To undo what is cancelled failed, too; that must not make good the cancellation.
+                raise asyncio.CancelledError from error
             raise Unavailable("The database does not answer.", retry_after_seconds=1) from error
 
 
@@ -229,7 +267,7 @@ class WritingOnce:
 
     async def __aenter__(self) -> Transaction:
         connection = await self._reading.__aenter__()
-        self._transaction = Transaction(SingleUse(connection.driver, connection.statements))
+        self._transaction = Transaction(SingleUse(connection.driver, connection.statements, connection.limit))
         return self._transaction
 
     async def __aexit__(
@@ -271,7 +309,7 @@ class Database:
     @asynccontextmanager
     async def write(self, plans: Plans = Plans.FOR_EACH) -> AsyncIterator[Transaction]:
         """One transaction: committed on leaving and then announced, or undone; raises Unavailable."""
-        async with self.read(plans) as connection, connection.driver.transaction():
+        async with self.read(plans) as connection, connection.transaction():
             transaction = Transaction(connection)
             yield transaction
         self._tell(transaction)
@@ -292,6 +330,15 @@ class Database:
     def _tell(self, transaction: Transaction) -> None:
         if transaction.deliveries:
             self._announce(transaction.deliveries)
+
+
+async def outlasting(read: Callable[[], Awaitable[T]]) -> T:
+    """What is read, which is tried again through an outage."""
+    while True:
+        try:
+            return await read()
+        except Unavailable:
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _is_taken_back(driver: Any) -> bool:
@@ -316,6 +363,6 @@ def _json_text(value: Any) -> str:
 def _is_outage(error: Exception) -> bool:
     """Whether the error is of a lost connection, a shutdown or a timeout, and not of a statement."""
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in _OUTAGES
+        return (error.sqlstate or "").startswith(_OUTAGES)
     # A value that the driver cannot send is no outage either.
     return not isinstance(error, ValueError)

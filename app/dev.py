@@ -13,14 +13,15 @@ from uuid import UUID
 
 import orjson
 
-from app import auth, migrate, seed, servers
+from app import auth, migrate, seed, servers, settings
+from app.mendable import Mendable
 from app.servers import Servers
 
 USER = "dev"
 HOST = "127.0.0.1"
 USUAL_PORT = 8000
 TOKEN_HOURS = 30 * 24.0
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 HEALTH_REQUEST = b"GET /health HTTP/1.0\r\n\r\n"
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.1
@@ -42,7 +43,7 @@ BANNER = """
 """
 
 
-class DevError(Exception):
+class DevError(Mendable):
     """The stack could not be started, or a part of it has ended."""
 
 
@@ -117,14 +118,9 @@ def _environment(data: Path, addresses: Servers) -> tuple[dict[str, str], Stack]
     return environment, stack
 
 
-def secret_file(data: Path) -> Path:
-    """Where a stack keeps the secret that its tokens are signed with."""
-    return data / "jwt-secret"
-
-
 def _kept_secret(data: Path) -> str:
     """A secret that outlives this run, so that tokens do."""
-    file = secret_file(data)
+    file = settings.secret_file(data)
     if not file.exists():
         _write_private(file, secrets.token_urlsafe(48))
     return file.read_text()

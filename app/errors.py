@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from app.mendable import Mendable
 from app.records import ExecutionRecord
 from app.tables import ExecutionAction, ExecutionStatus
 
@@ -44,7 +45,7 @@ class DomainError(Exception):
         self.message = message
 
 
-class Unauthenticated(DomainError):
+class Unauthenticated(DomainError, Mendable):
     """The token is missing, malformed, expired or not ours."""
 
     code = ErrorCode.UNAUTHENTICATED
@@ -165,7 +166,7 @@ class NotSupported(DomainError):
     code = ErrorCode.NOT_SUPPORTED
 
 
-class Unavailable(DomainError):
+class Unavailable(DomainError, Mendable):
     """A server behind us does not answer; `retry_after_seconds` says when to try again."""
 
     code = ErrorCode.UNAVAILABLE

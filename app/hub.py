@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from app import doorbells
 from app.bus import Bus, Gap
-from app.db import Database
+from app.db import RETRY_SECONDS, Database, outlasting
 from app.errors import CursorExpired, InvalidInput, Issue, Unavailable
 from app.metrics import Metrics
 from app.records import Delivery, decode
@@ -21,7 +21,6 @@ from app.store import events
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.5
 DOORBELL_GRACE_SECONDS = 0.25
 OPENED_AT_ONCE = 500
 OPENED = asyncio.Event()
@@ -140,8 +139,16 @@ class Cursor:
                 batch = await self.read()
             if batch:
                 return batch
-            if not self.ready():
-                await self.feed.more()
+            await self.more()
+
+    async def more(self) -> None:
+        """Return when there is more."""
+        if not self.ready():
+            await self.feed.more()
+
+    def skip(self) -> None:
+        """Leave out all that is known by now."""
+        self.position = max(self.position, self.feed.head)
 
     def observe(self, delivery: Delivery) -> None:
         """Note that an event was handed to the sockets of subscribers."""
@@ -215,21 +222,6 @@ class Hub:
             raise
         self._metrics.subscriptions.inc()
         return Cursor(self, feed, position, execution_id)
-
-    async def follow(
-        self, owner: str, after: int | None = None, execution_id: UUID | None = None
-    ) -> AsyncGenerator[list[Delivery], None]:
-        """An owner's events behind a position (None: from now on), in order and without end, in batches.
-
-        Only those of one execution where it is given. Raises InvalidInput for a position that the feed has
-        not reached, and CursorExpired for one whose events are pruned.
-        """
-        cursor = await self.open(owner, after, execution_id)
-        try:
-            while True:
-                yield await cursor.batch()
-        finally:
-            cursor.close()
 
     def observe(self, delivery: Delivery) -> None:
         """Note that an event was handed to the sockets of subscribers."""
@@ -374,11 +366,7 @@ class Hub:
 
     async def read(self, owner: str, position: int, execution_id: UUID | None) -> list[Delivery]:
         """A page of an owner's events behind a position, in spite of outages; raises CursorExpired."""
-        while True:
-            try:
-                return await self._read(owner, position, execution_id)
-            except Unavailable:
-                await asyncio.sleep(RETRY_SECONDS)
+        return await outlasting(partial(self._read, owner, position, execution_id))
 
     async def _backstop(self) -> None:
         while True:

@@ -6,9 +6,10 @@ from alembic import command
 from alembic.config import Config
 
 import migrations
+from app.mendable import Mendable
 
 
-class MigrationError(Exception):
+class MigrationError(Mendable):
     """The database cannot be reached; the message says why."""
 
 

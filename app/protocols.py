@@ -541,6 +541,11 @@ class SocketConnection(WebSocketsSansIOProtocol):
         if isinstance(self.queue, Directly):
             self.queue = NOWHERE
 
+    def eof_received(self) -> None:
+        """Closed by the peer, who may never read what is left to be sent: nothing more is."""
+        self._linger()
+        self.lose()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.close_sent:

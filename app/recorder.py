@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from app.db import Database, Plans
+from app.db import Database, Plans, Transaction
 from app.history import Step, Transcript
 from app.records import Draft, FailureRecord
 from app.store import events, tracking
@@ -15,11 +15,19 @@ from app.temporal import Temporal
 from app.transitions import TERMINAL
 
 
-async def follow(db: Database, temporal: Temporal, run: Run, *, wait: bool) -> Run | None:
-    """Record one run, to its end if asked to wait for it; the run that carries the execution on, if one does.
+class Reached(NamedTuple):
+    """To which event a run was read, whether that ends it, and which run carries the execution on, if any."""
 
-    Waiting ends early while a run is paused: Temporal then answers long polls at once. Raises Unavailable,
-    and NotRunning where Temporal does not have the run.
+    event_id: int
+    is_end: bool
+    next_run: Run | None
+
+
+async def follow(db: Database, temporal: Temporal, run: Run, *, wait: bool) -> Reached:
+    """Record one run, to its end if asked to wait for it.
+
+    Waiting ends early while a run is paused: Temporal then answers long polls at once, at times before they
+    have its last event. Raises Unavailable, and NotRunning where Temporal does not have the run.
     """
     transcript, steps = Transcript(), list[Step]()
     async for page in temporal.history(run.temporal_workflow_id, run.run_id, wait=wait):
@@ -27,15 +35,19 @@ async def follow(db: Database, temporal: Temporal, run: Run, *, wait: bool) -> R
         if steps[-1].terminated:
             steps[-1] = await _reset_or_terminated(temporal, run, steps[-1])
         await record(db, run, steps)
-    next_run_id = steps[-1].next_run_id if steps else None
-    return None if next_run_id is None else replace(run, run_id=next_run_id)
+    if not steps:
+        return Reached(0, is_end=False, next_run=None)
+    last = steps[-1]
+    next_run = None if last.next_run_id is None else replace(run, run_id=last.next_run_id)
+    has_ended = last.draft is not None and last.draft.status in TERMINAL
+    return Reached(last.event_id, has_ended or next_run is not None, next_run)
 
 
 async def catch_up(db: Database, temporal: Temporal, run: Run) -> None:
     """Record what there is of an execution now, run after run; raises as `follow` does."""
     next_run: Run | None = run
     while next_run is not None:
-        next_run = await follow(db, temporal, next_run, wait=False)
+        next_run = (await follow(db, temporal, next_run, wait=False)).next_run
 
 
 async def record(db: Database, run: Run, steps: Sequence[Step]) -> None:
@@ -44,32 +56,42 @@ async def record(db: Database, run: Run, steps: Sequence[Step]) -> None:
     Steps may be given again, by any number of trackers: each is recorded once, in order, and steps
     that would leave out one before them are left for the next reading.
     """
-    async with db.write(Plans.FOR_ALL) as tx:
-        tracked = await tracking.lock(tx, run.execution_id)
-        if tracked.execution.temporal_run_id != run.run_id or tracked.execution.status in TERMINAL:
-            return
-        fresh = _contiguous(steps, tracked.next_history_event)
-        if drafts := _drafts(tracked, fresh):
-            await events.append(tx, tracked.execution, drafts, **_progress(fresh))
-        elif fresh:
-            await tracking.advance(tx, run.execution_id, **_progress(fresh))
+    async with db.read(Plans.FOR_ALL) as connection:
+        tracked = await tracking.get(connection, run.execution_id)
+    if fresh := _fresh(tracked, run, steps):
+        async with db.write_once() as tx:
+            if await _continue(tx, tracked, fresh):
+                return
+        # Something has happened to it meanwhile.
+        async with db.write(Plans.FOR_ALL) as tx:
+            tracked = await tracking.lock(tx, run.execution_id)
+            if fresh := _fresh(tracked, run, steps):
+                await _continue(tx, tracked, fresh)
 
 
 async def lose(db: Database, run: Run) -> None:
-    """Record that Temporal no longer has the run: nobody can tell how it ended."""
+    """Record that Temporal no longer has the run, nor any later one: nobody can tell how it ended."""
     now = datetime.now(UTC)
     message = "Temporal no longer has this execution: its retention ended before its end was read"
-    draft = Draft(
-        EventType.EXECUTION_FAILED,
-        message,
-        now,
-        ExecutionStatus.FAILED,
-        changes={"completed_at": now, "failure": asdict(FailureRecord(FailureReason.LOST, message))},
-    )
+    failure = asdict(FailureRecord(FailureReason.LOST, message))
+    changes = {"completed_at": now, "failure": failure}
+    draft = Draft(EventType.EXECUTION_FAILED, message, now, ExecutionStatus.FAILED, changes=changes)
+    await _leave(db, run, draft)
+
+
+async def skip_to(db: Database, run: Run, later_run_id: str) -> None:
+    """Record that the execution goes on in a later run: Temporal has that one, and this no longer."""
+    message = "Continued in a later run: Temporal no longer has what was before it"
+    draft = _continued(message, datetime.now(UTC), later_run_id)
+    await _leave(db, run, draft, temporal_run_id=later_run_id, next_history_event=1)
+
+
+async def _leave(db: Database, run: Run, draft: Draft, **changes: Any) -> None:
+    """Record what is to be told of an execution that is in this run still."""
     async with db.write() as tx:
         tracked = await tracking.lock(tx, run.execution_id)
         if tracked.execution.temporal_run_id == run.run_id:
-            await events.append(tx, tracked.execution, [draft])
+            await events.append(tx, tracked.execution, [draft], **changes)
 
 
 async def _reset_or_terminated(temporal: Temporal, run: Run, step: Step) -> Step:
@@ -78,14 +100,28 @@ async def _reset_or_terminated(temporal: Temporal, run: Run, step: Step) -> Step
     if reset is None:
         return step
     moment = step.draft.timestamp if step.draft else datetime.now(UTC)
-    draft = Draft(
-        EventType.EXECUTION_CONTINUED, "Reset to an earlier point", moment, details={"runId": reset.run_id}
-    )
+    draft = _continued("Reset to an earlier point", moment, reset.run_id)
     return Step(step.event_id, draft, next_run_id=reset.run_id, next_event_id=reset.first_new_event)
 
 
-def _contiguous(steps: Sequence[Step], expected: int) -> list[Step]:
-    fresh = []
+def _continued(message: str, moment: datetime, run_id: str) -> Draft:
+    """The draft of what goes on in another run, which is not paused, even where the one before it was."""
+    details = {"runId": run_id}
+    return Draft(EventType.EXECUTION_CONTINUED, message, moment, ExecutionStatus.RUNNING, details=details)
+
+
+async def _continue(tx: Transaction, tracked: Tracked, fresh: Sequence[Step]) -> bool:
+    """Record fresh steps in one statement; nothing, and False, where they are not the next any more."""
+    if drafts := _drafts(tracked, fresh):
+        return bool(await events.append(tx, tracked.execution, drafts, **_progress(fresh)))
+    return await tracking.proceed(tx, tracked, **_progress(fresh))
+
+
+def _fresh(tracked: Tracked, run: Run, steps: Sequence[Step]) -> list[Step]:
+    """The steps that come next, where they are of the run in which the execution is, and that is open."""
+    execution, expected, fresh = tracked.execution, tracked.next_history_event, list[Step]()
+    if execution.temporal_run_id != run.run_id or execution.status in TERMINAL:
+        return fresh
     for step in steps:
         if step.event_id == expected:
             fresh.append(step)

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
+from app.mendable import Mendable
+
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 ANSWER_SECONDS = 2.0
@@ -75,7 +77,7 @@ exec "$bin/postgres" -D "$home/main" -k "$sockets" "$@"
 """
 
 
-class ServerError(RuntimeError):
+class ServerError(Mendable):
     """An embedded server is not installed, did not come up, or its data are in use."""
 
 

@@ -18,6 +18,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.mendable import Mendable
+
 
 def _address(*schemes: str, with_host: bool = False) -> AfterValidator:
     """A URL with one of the schemes; the complaint leaves out its text, which may have a password."""
@@ -229,8 +231,13 @@ class Settings(BaseSettings):
         return only
 
 
-class InvalidSettings(Exception):
+class InvalidSettings(Mendable):
     """The environment is not usable; the message names each variable."""
+
+
+def secret_file(data: Path) -> Path:
+    """Where a development stack keeps the secret that its tokens are signed with."""
+    return data / "jwt-secret"
 
 
 def load() -> Settings:

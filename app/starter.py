@@ -1,6 +1,5 @@
 """The Temporal half of a start: safe to repeat, by anyone, until it is settled."""
 
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,6 +11,7 @@ from app.store import events, tracking
 from app.store.tracking import StartRequest
 from app.tables import EventType, ExecutionStatus, FailureReason
 from app.temporal import NotRunning, Temporal
+from app.transitions import TERMINAL
 
 
 async def start(db: Database, temporal: Temporal, request: StartRequest) -> ExecutionRecord:
@@ -21,7 +21,7 @@ async def start(db: Database, temporal: Temporal, request: StartRequest) -> Exec
     except StartRejected as error:
         return await _reject(db, request.execution.id, error.message)
     execution = await _accept(db, request.execution, run_id)
-    if execution.status is ExecutionStatus.CANCELLED and execution.temporal_run_id is None:
+    if execution.status in TERMINAL and execution.temporal_run_id is None:
         await _withdraw(db, temporal, execution)
     return execution
 
@@ -73,16 +73,21 @@ async def _reject(db: Database, execution_id: UUID, message: str) -> ExecutionRe
         changes={"failure": failure, "completed_at": now},
     )
     async with db.write() as tx:
-        tracked = await tracking.lock(tx, execution_id)
-        await tracking.advance(tx, execution_id, start_unsettled=False)
-        deliveries = await events.append(tx, tracked.execution, [draft])
-    return deliveries[-1].execution if deliveries else tracked.execution
+        present = (await tracking.lock(tx, execution_id)).execution
+        # Another's start may have been taken, or it was cancelled, and withdrawing it settles it.
+        if present.status is not ExecutionStatus.PENDING:
+            return present
+        deliveries = await events.append(tx, present, [draft], start_unsettled=False)
+    return deliveries[-1].execution
 
 
 async def _withdraw(db: Database, temporal: Temporal, execution: ExecutionRecord) -> None:
-    """End on Temporal what was cancelled here while its start was on the way."""
-    reason = "Cancelled before it was started"
-    with suppress(NotRunning):
+    """End on Temporal what ended here while its start was on the way; it may be so still."""
+    reason = f"{execution.status.capitalize()} before it was started"
+    try:
         await temporal.terminate(execution.temporal_workflow_id, execution.owner_id, reason)
+    except NotRunning:
+        if datetime.now(UTC) - execution.updated_at < 2 * temporal.longest_call:
+            return
     async with db.write_once() as tx:
         await tracking.advance(tx, execution.id, start_unsettled=False)

@@ -265,7 +265,7 @@ class ExecutionEvent(SQLModel, table=True):
 
 
 class ExecutionTally(SQLModel, table=True):
-    """How many executions of a workflow, created in one hour, have a status and took about so long.
+    """How many executions of a workflow, created in one hour, have a status.
 
     Kept in the transaction of each event, under the lock of the owner's feed. Every execution counts twice:
     in the row of its hour and in that of `ALL_TIME`.
@@ -284,7 +284,29 @@ class ExecutionTally(SQLModel, table=True):
     status: ExecutionStatus = Field(sa_column=_one_of(ExecutionStatus, "status", primary_key=True))
     duration_bucket: int = Field(
         sa_column=Column(SmallInteger, primary_key=True, autoincrement=False),
-        description="of COMPLETED ones, as `stats.seconds` reads it; 0 for all others",
+        description="0 since migration 0005, but for what an older process still tells apart by it",
+    )
+    count: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class DurationTally(SQLModel, table=True):
+    """How many executions of a workflow, created in one hour, have completed and took about so long.
+
+    Kept as `ExecutionTally` is, and apart from it: counts read a row for each status, whatever took how long.
+    """
+
+    __tablename__ = "duration_tally"
+    __table_args__ = (
+        Index("ix_duration_tally_owner_hour", "owner_id", "hour"),
+        Index("ix_duration_tally_hour", "hour"),
+    )
+
+    owner_id: str = Field(sa_type=Text, primary_key=True)
+    workflow_id: UUID = Field(primary_key=True)
+    hour: datetime = Field(sa_column=Column(Timestamp(timezone=True), primary_key=True))
+    bucket: int = Field(
+        sa_column=Column(SmallInteger, primary_key=True, autoincrement=False),
+        description="as `stats.seconds` reads it",
     )
     count: int = Field(sa_column=Column(BigInteger, nullable=False))
 

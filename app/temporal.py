@@ -4,9 +4,10 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import TracebackType
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -44,6 +45,7 @@ from app.inputs import MAX_REASON_CHARACTERS
 from app.records import PendingActivityRecord
 from app.store.tracking import StartRequest
 from app.tables import ExecutionStatus
+from app.time_limits import TimeLimit
 
 # Every workflow id of ours begins with it: visibility can tell them from others'.
 WORKFLOW_ID_PREFIX = "temporal-graphql-"
@@ -59,6 +61,8 @@ ASKED_AT_ONCE = 20
 # Temporal's own limit on what one call brings, where nobody has changed it.
 MAX_PAYLOAD_BYTES = 2_000_000
 PAUSED = "This execution is paused, and Temporal asks no paused workflow: resume it first."
+# How a call fails; the lazy client's first dial does with a bare RuntimeError.
+_FAILURES = (RPCError, TimeoutError, RuntimeError)
 NO_ANSWER = "Temporal does not answer: try again in 2 s."
 NOT_YET = "The workflow has not taken its first step yet: it cannot answer. Ask again in a moment."
 PAUSE_IS_OFF = (
@@ -89,14 +93,6 @@ class AlreadyStarted(Refused):
 
 class TooLarge(Refused):
     """What the call brings exceeds Temporal's limit; nothing was sent."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """How far a run's history goes, and whether it is paused."""
-
-    history_length: int
-    paused: bool
 
 
 @dataclass(frozen=True)
@@ -137,8 +133,10 @@ async def connect(
     # By default the client's runtime has a thread for each core, which wake one another for each call: a
     # single call takes nearly twice the CPU then. What answers it holds Python's lock, which is one.
     os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
-    with _translated():
+    try:
         return await Client.connect(**config, data_converter=converter, lazy=lazy)
+    except _FAILURES as error:
+        raise _translation(error) from error
 
 
 class Temporal:
@@ -147,7 +145,15 @@ class Temporal:
     def __init__(self, client: Client, timeout_seconds: float) -> None:
         self._client = client
         self._timeout = timedelta(seconds=timeout_seconds)
+        # Beside the calls' own timeouts, since the client's first dial knows none.
+        self._limit = TimeLimit(timeout_seconds + DIAL_SECONDS)
+        self._poll_limit = TimeLimit(LONG_POLL.total_seconds() + DIAL_SECONDS)
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    @property
+    def longest_call(self) -> timedelta:
+        """After that a call is given up; Temporal may do it still."""
+        return timedelta(seconds=self._limit.seconds)
 
     async def start(self, request: StartRequest) -> str:
         """Start a workflow once, however often asked, and return its run id; raises StartRejected."""
@@ -169,12 +175,15 @@ class Temporal:
         try:
             if request.input is not None:
                 asked.input.payloads.extend(await self._encoded([request.input]))
-            async with _call(self._timeout):
+            with _Call(self._limit):
                 started = await self._client.workflow_service.start_workflow_execution(
                     asked, retry=True, timeout=self._timeout
                 )
         except AlreadyStarted:
             return await self._first_run_id(workflow_id)
+        except Unimplemented as error:
+            # No Temporal server says so of a start: something else answers in its place.
+            raise Unavailable(NO_ANSWER, retry_after_seconds=2) from error
         except (NotRunning, Refused) as error:
             raise StartRejected(str(error)) from error
         return started.first_execution_run_id or started.run_id
@@ -188,7 +197,7 @@ class Temporal:
             request_id=str(uuid.uuid4()),
             reason=(reason or "")[:MAX_REASON_CHARACTERS],
         )
-        async with _call(self._timeout):
+        with _Call(self._limit):
             await self._client.workflow_service.request_cancel_workflow_execution(
                 request, timeout=self._timeout
             )
@@ -217,7 +226,7 @@ class Temporal:
             signal_name=name,
             input=Payloads(payloads=await self._encoded(arguments)),
         )
-        async with _call(self._timeout):
+        with _Call(self._limit):
             await self._client.workflow_service.signal_workflow_execution(request, timeout=self._timeout)
 
     async def pause(self, workflow_id: str, actor: str, reason: str) -> None:
@@ -229,9 +238,8 @@ class Temporal:
             request_id=str(uuid.uuid4()),
             reason=reason[:MAX_REASON_CHARACTERS],
         )
-        with _if_it_can_pause():
-            async with _call(self._timeout):
-                await self._client.workflow_service.pause_workflow_execution(request, timeout=self._timeout)
+        with _if_it_can_pause(), _Call(self._limit):
+            await self._client.workflow_service.pause_workflow_execution(request, timeout=self._timeout)
 
     async def unpause(self, workflow_id: str, actor: str, reason: str) -> None:
         """Let the workflow go on; raises NotRunning, Refused where it is not paused, and NotSupported."""
@@ -242,22 +250,24 @@ class Temporal:
             request_id=str(uuid.uuid4()),
             reason=reason[:MAX_REASON_CHARACTERS],
         )
-        with _if_it_can_pause():
-            async with _call(self._timeout):
-                await self._client.workflow_service.unpause_workflow_execution(request, timeout=self._timeout)
+        with _if_it_can_pause(), _Call(self._limit):
+            await self._client.workflow_service.unpause_workflow_execution(request, timeout=self._timeout)
 
-    async def describe(self, workflow_id: str, run_id: str) -> Description:
-        """How one run stands; raises NotRunning where Temporal does not have it."""
+    async def history_length(self, workflow_id: str, run_id: str) -> int:
+        """How many events one run has; raises NotRunning where Temporal does not have it."""
         answer = await self._describe(workflow_id, run_id)
-        info = answer.workflow_execution_info
-        paused = info.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
-        return Description(info.history_length, paused)
+        return answer.workflow_execution_info.history_length
+
+    async def present_run(self, workflow_id: str) -> str:
+        """The id of the last run of the workflow; raises NotRunning where Temporal has none."""
+        return (await self._describe(workflow_id, "")).workflow_execution_info.execution.run_id
 
     async def pending_activities(self, workflow_id: str) -> list[PendingActivityRecord]:
         """The activities of the workflow's present run that have not ended; raises NotRunning."""
         # The wait for others is part of the time that the call may take.
-        async with _call(self._timeout), self._asking:
-            pending = (await self._describe(workflow_id, "")).pending_activities
+        with _Call(self._limit):
+            async with self._asking:
+                pending = (await self._describe(workflow_id, "")).pending_activities
         if codec := self._client.data_converter.payload_codec:
             heartbeats = [payload for each in pending for payload in each.heartbeat_details.payloads]
             await decode(codec, heartbeats, [each.last_failure for each in pending])
@@ -278,9 +288,8 @@ class Temporal:
             execution=WorkflowExecution(workflow_id=workflow_id),
             query=asked,
         )
-        async with _call(self._timeout):
-            with _answered_by_worker(queue, is_failing, self._timeout):
-                answer = await self._client.workflow_service.query_workflow(request, timeout=self._timeout)
+        with _Call(self._limit), _answered_by_worker(queue, is_failing, self._timeout):
+            answer = await self._client.workflow_service.query_workflow(request, timeout=self._timeout)
         if answer.HasField("query_rejected"):
             raise NotSupported(PAUSED)
         result = answer.query_result.payloads
@@ -337,7 +346,7 @@ class Temporal:
                 maximum_page_size=batches,
                 wait_new_event=wait,
             )
-            async with _call(LONG_POLL):
+            with _Call(self._poll_limit):
                 page = await self._client.workflow_service.get_workflow_execution_history(
                     request, timeout=LONG_POLL
                 )
@@ -360,7 +369,7 @@ class Temporal:
             reason=reason[:MAX_REASON_CHARACTERS],
             details=Payloads(payloads=details) if details else None,
         )
-        async with _call(self._timeout):
+        with _Call(self._limit):
             await self._client.workflow_service.terminate_workflow_execution(request, timeout=self._timeout)
 
     async def _encoded(self, values: Sequence[Any]) -> list[Payload]:
@@ -387,7 +396,7 @@ class Temporal:
             task_queue=TaskQueue(name=queue),
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
-        async with _call(self._timeout):
+        with _Call(self._limit):
             described = await self._client.workflow_service.describe_task_queue(
                 request, timeout=self._timeout
             )
@@ -402,7 +411,7 @@ class Temporal:
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
         )
         try:
-            async with _call(self._timeout):
+            with _Call(self._limit):
                 return await self._client.workflow_service.describe_workflow_execution(
                     request, timeout=self._timeout
                 )
@@ -415,7 +424,7 @@ class Temporal:
             request = ListWorkflowExecutionsRequest(
                 namespace=self._client.namespace, query=query, page_size=PAGE, next_page_token=token
             )
-            async with _call(self._timeout):
+            with _Call(self._limit):
                 page = await self._client.workflow_service.list_workflow_executions(
                     request, timeout=self._timeout
                 )
@@ -432,12 +441,24 @@ class Temporal:
         raise Unavailable("Temporal gave no history.")
 
 
-@asynccontextmanager
-async def _call(limit: timedelta) -> AsyncIterator[None]:
-    """One call: bounded, since the client's first dial knows no timeout, and with its failures translated."""
-    with _translated():
-        async with asyncio.timeout(limit.total_seconds() + DIAL_SECONDS):
-            yield
+class _Call:
+    """One call within its time, with its failures translated. No generator: to enter one takes longer."""
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._applied = limit.applied()
+
+    def __enter__(self) -> None:
+        self._applied.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._applied.__exit__(kind, error, trace)
+        except TimeoutError as late:
+            raise _translation(late) from late
+        if isinstance(error, _FAILURES):
+            raise _translation(error) from error
 
 
 @contextmanager
@@ -469,21 +490,11 @@ def _answered_by_worker(queue: str, is_failing: bool, limit: timedelta) -> Itera
         raise
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """NotRunning and Refused are final; what may pass by itself becomes Unavailable."""
-    try:
-        yield
-    except RPCError as error:
-        raise _translation(error) from error
-    except TimeoutError as error:
-        raise Unavailable(NO_ANSWER, retry_after_seconds=2) from error
-    except RuntimeError as error:
-        # The lazy client's first dial fails with a bare RuntimeError.
-        raise Unavailable("Temporal cannot be reached: try again in 2 s.", retry_after_seconds=2) from error
-
-
-def _translation(error: RPCError) -> Exception:
+def _translation(error: Exception) -> Exception:
+    """What a failed call raises: NotRunning and Refused are final; what may pass by itself is Unavailable."""
+    if not isinstance(error, RPCError):
+        unreached = "Temporal cannot be reached: try again in 2 s."
+        return Unavailable(NO_ANSWER if isinstance(error, TimeoutError) else unreached, retry_after_seconds=2)
     match error.status:
         case RPCStatusCode.NOT_FOUND:
             no_namespace = _has(error, NamespaceNotFoundFailure.DESCRIPTOR)

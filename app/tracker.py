@@ -161,9 +161,10 @@ class Tracker:
 
     async def _give_up_what_was_taken_over(self) -> None:
         """After a hold that has lapsed: others took this tracker for dead."""
+        followed = set(self._followers)
         async with self._db.read() as connection:
             held = await tracking.held(connection, self._id)
-        for execution_id in self._followers.keys() - held:
+        for execution_id in followed - held:
             self._let_go(execution_id)
 
     async def _discover_all(self) -> None:
@@ -218,13 +219,21 @@ class Tracker:
             await self._follow_runs(run)
         except (NotRunning, Refused) as error:
             log.debug("Execution %s waits: %s", run.execution_id, error)
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._leave_to_others(run)
+            # It is still among those followed here, and not taken up again before all others have looked.
+            await asyncio.sleep(RETRY_SECONDS + self._options.poll_seconds)
         finally:
             self._failing.pop(repr(run), None)
             # Let go and taken up again, the execution may have another follower by now.
             follower = self._followers.get(run.execution_id)
             if follower is not None and follower.task is asyncio.current_task():
                 del self._followers[run.execution_id]
+
+    async def _leave_to_others(self, run: Run) -> None:
+        """Have whoever has a place for it follow an execution."""
+        with suppress(Unavailable):
+            async with self._db.write() as tx:
+                await tracking.release(tx, self._id, [run.execution_id])
 
     async def _follow_runs(self, run: Run) -> None:
         next_run: Run | None = run
@@ -244,17 +253,16 @@ class Tracker:
                 pause_seconds = min(2 * pause_seconds, MAX_RETRY_SECONDS)
 
     async def _follow_run(self, run: Run) -> Run | None:
-        """Record one run to its end; the run to follow next, which is the same after a pause."""
-        next_run = await recorder.follow(self._db, self._temporal, run, wait=True)
-        if next_run is not None:
-            return next_run
+        """Record one run to its end; the run to follow next: the same one where it has not ended."""
+        reached = await recorder.follow(self._db, self._temporal, run, wait=True)
+        if reached.is_end:
+            return reached.next_run
         # While a run is paused Temporal answers long polls at once: it must be asked at intervals.
-        before = await self._temporal.describe(run.temporal_workflow_id, run.run_id)
-        now = before
-        while now.paused and now == before:
+        while True:
+            length = await self._temporal.history_length(run.temporal_workflow_id, run.run_id)
+            if length > reached.event_id:
+                return run
             await asyncio.sleep(self._options.poll_seconds)
-            now = await self._temporal.describe(run.temporal_workflow_id, run.run_id)
-        return run if before.paused else None
 
     async def _settle(self) -> None:
         """Finish the starts that their API processes left."""
@@ -262,9 +270,9 @@ class Tracker:
             await self._each(partial(starter.settle, self._db, self._temporal), unsettled)
 
     async def _claim_unsettled(self) -> list[UUID]:
-        before = datetime.now(UTC) - timedelta(seconds=self._options.start_grace_seconds)
+        age = timedelta(seconds=self._options.start_grace_seconds)
         async with self._db.write() as tx:
-            return await tracking.claim_unsettled(tx, before, BATCH)
+            return await tracking.claim_unsettled(tx, age, BATCH)
 
     async def _sweep(self) -> None:
         """Record what closed since the last sweep, of those not followed."""
@@ -298,9 +306,9 @@ class Tracker:
 
     async def _reconcile(self) -> None:
         """Ask Temporal about the executions that nobody has asked about for long."""
-        before = datetime.now(UTC) - timedelta(seconds=self._options.reconcile_after_seconds)
+        age = timedelta(seconds=self._options.reconcile_after_seconds)
         async with self._db.write() as tx:
-            stale = await tracking.claim_unconfirmed(tx, before, BATCH)
+            stale = await tracking.claim_unconfirmed(tx, age, BATCH)
         await self._each(self._confirm, stale)
 
     async def _prune(self) -> None:
@@ -320,13 +328,22 @@ class Tracker:
     async def _confirm(self, stale: Stale) -> None:
         run = stale.run
         try:
-            description = await self._temporal.describe(run.temporal_workflow_id, run.run_id)
+            length = await self._temporal.history_length(run.temporal_workflow_id, run.run_id)
         except NotRunning:
             if datetime.now(UTC) - stale.created_at > timedelta(seconds=self._options.lost_after_seconds):
-                await recorder.lose(self._db, run)
+                await self._lose(run)
             return
-        if description.history_length >= stale.next_history_event:
+        if length >= stale.next_history_event:
             await self._read(run)
+
+    async def _lose(self, run: Run) -> None:
+        """End an execution whose run is gone, unless it goes on in a later one."""
+        try:
+            later = await self._temporal.present_run(run.temporal_workflow_id)
+        except NotRunning:
+            await recorder.lose(self._db, run)
+        else:
+            await recorder.skip_to(self._db, run, later)
 
     async def _read(self, run: Run) -> None:
         with suppress(NotRunning):

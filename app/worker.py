@@ -16,6 +16,8 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from app.mendable import Mendable
+
 logger = logging.getLogger(__name__)
 
 CONCURRENT_ACTIVITIES = 100
@@ -28,7 +30,7 @@ WORKFLOW_MARK = "__temporal_workflow_definition"
 ACTIVITY_MARK = "__temporal_activity_definition"
 
 
-class WorkerError(Exception):
+class WorkerError(Mendable):
     """A module cannot be run; the message names it and says why."""
 
 

@@ -16,14 +16,12 @@ from benchmarks import documents, load
 from benchmarks.contestants import FRAMES, NODE, PRODUCT, REST, Contestant, Run, Stage, token
 from benchmarks.crowd import Crowd, Delivered, Greeting, Publisher, crowded
 from benchmarks.events import Feeds
-from benchmarks.measures import MILLISECONDS, Figures, medians, say
+from benchmarks.measures import MILLISECONDS, Figures, compared, say
 from benchmarks.processes import Process
 from tests.eventually import eventually
 
 CONTESTANTS = (PRODUCT, REST, NODE, FRAMES)
 CLIENTS, FEWEST = (100, 1_000, 5_000), 10
-# A round opens ten thousand sockets for each contestant.
-ROUNDS = 3
 EVENTS_PER_SECOND = 1_000
 SECONDS = 3.0
 # Fan-outs of one event to all, in each round.
@@ -46,15 +44,12 @@ async def delivery(stage: Stage, run: Run) -> dict[str, Any]:
     """The figures by number of clients and contestant."""
     taken: dict[int, dict[str, list[Figures]]] = defaultdict(lambda: defaultdict(list))
     for count in (max(int(clients * run.scale), FEWEST) for clients in CLIENTS):
-        for number in range(min(run.rounds, ROUNDS)):
+        for number in range(run.rounds):
             for contestant in run.among(CONTESTANTS):
                 figures = await one_round(contestant, stage, count)
                 taken[count][contestant.name].append(figures)
                 say(f"  {count:,} clients, round {number + 1}: {_line(contestant, figures)}")
-    return {
-        str(count): {name: medians(figures) for name, figures in found.items()}
-        for count, found in taken.items()
-    }
+    return {str(count): compared(found) for count, found in taken.items()}
 
 
 @dataclass(frozen=True)

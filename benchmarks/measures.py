@@ -1,9 +1,11 @@
-"""What is measured of a contestant at work, and the medians of that."""
+"""What is measured of a contestant at work, the medians of that, and how the product compares."""
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks import load
+from benchmarks.contestants import PRODUCT
 from benchmarks.load import Answers
 from benchmarks.processes import Process, cpu_seconds
 
@@ -11,6 +13,7 @@ CONNECTIONS = 8
 MILLISECONDS = 1_000
 
 Figures = Mapping[str, float]
+Compared = Mapping[str, Any]
 
 
 async def measured(process: Process, postgres_pid: int, requests: Sequence[bytes], seconds: float) -> Figures:
@@ -32,10 +35,31 @@ def figures(answers: Answers, cpu: float, postgres_cpu: float) -> Figures:
     }
 
 
+def compared(taken: Mapping[str, Sequence[Figures]]) -> dict[str, Compared]:
+    """By contestant: the medians of its rounds, and `product_over`, those of the product's ratios to it.
+
+    Each ratio is of one round, since from one to the next the machine's pace changes.
+    """
+    product = taken.get(PRODUCT.name)
+    return {
+        name: {**medians(rounds), "product_over": _medians_over(product, rounds) if product else {}}
+        for name, rounds in taken.items()
+    }
+
+
 def medians(rounds: Sequence[Figures]) -> Figures:
     """Of each figure over the rounds, and how far those lie apart in CPU."""
     middles = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     return {**middles, "cpu_spread": _spread([each["cpu_ms"] for each in rounds])}
+
+
+def _medians_over(product: Sequence[Figures], rounds: Sequence[Figures]) -> Figures:
+    pairs = list(zip(product, rounds, strict=True))
+    return {
+        name: statistics.median(mine[name] / theirs[name] for mine, theirs in pairs)
+        for name in rounds[0]
+        if all(theirs[name] for theirs in rounds)
+    }
 
 
 def _spread(values: Sequence[float]) -> float:

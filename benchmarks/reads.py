@@ -20,7 +20,7 @@ from benchmarks.contestants import (
     Stage,
     all_served,
 )
-from benchmarks.measures import Figures, measured, medians, say
+from benchmarks.measures import Compared, Figures, compared, measured, say
 from benchmarks.processes import Process
 
 CONTESTANTS = (PRODUCT, REST, NODE, POSTGRAPHILE, LIMITS)
@@ -45,7 +45,7 @@ QUESTIONS = {
 }
 GROWING = ("list", "one", "total", "stats")
 
-ByQuestion = dict[str, dict[str, Figures]]
+ByQuestion = dict[str, dict[str, Compared]]
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Trial:
     seconds: float
     rounds: int
 
-    async def measure(self, name: str) -> dict[str, Figures]:
-        """The medians of one question; the first round only warms up."""
+    async def measure(self, name: str) -> dict[str, Compared]:
+        """One question to all; the first round only warms up."""
         taken: dict[str, list[Figures]] = defaultdict(list)
         for _ in range(self.rounds + 1):
             for contestant, process in self.processes.items():
                 requests = self.questions[contestant][name]
                 taken[contestant].append(await measured(process, self.postgres_pid, requests, self.seconds))
-        found = {contestant: medians(figures[1:]) for contestant, figures in taken.items()}
+        found = compared({contestant: rounds[1:] for contestant, rounds in taken.items()})
         say(_line(name, found))
         return found
 
@@ -146,7 +146,7 @@ def _without_sum(counts: Sequence[int]) -> Sequence[int]:
     return parts if last == sum(parts) else counts
 
 
-def _line(name: str, figures: Mapping[str, Figures]) -> str:
+def _line(name: str, figures: Mapping[str, Compared]) -> str:
     each = (
         f"{contestant} {found['per_second']:,.0f}/s {found['cpu_ms']:.2f} + {found['postgres_cpu_ms']:.2f} ms"
         for contestant, found in figures.items()

@@ -25,7 +25,7 @@ INTRODUCTION = """# Benchmarks
 `make bench` wrote this page on {date}, on a machine with {machine}. Servers, Postgres, Valkey, Temporal
 and the clients share it, each server is one process, and all of them work over the same Postgres 18 with
 the same {executions:,} executions of 100 owners. The contestants take turns within every round; a figure is
-the median of {rounds} rounds.
+the median of {rounds} rounds, a ratio that of the ratios within each: the machine's pace changes.
 
 The figure to look at is **CPU**: what the server process used for one operation, of all its threads and
 children, from `/proc`. It is steadier than throughput, which depends on what else the two cores do.

@@ -156,7 +156,11 @@ class Watch:
         return isinstance(self.chosen, ExecutionEventFilter) or self.chosen.search is None
 
     async def open(self) -> Cursor:
-        """The cursor to begin at, to be closed; raises InvalidInput where the feed has not come so far."""
+        """The cursor to begin at, to be closed; raises InvalidInput where the feed has not come so far.
+
+        What is read for its events is read through outages from now on: none of them is told without it.
+        """
+        self.context.loaders.patient = True
         return await self.context.services.hub.open(self.owner, self.after, self.execution_id)
 
     def choose(self, batch: list[Delivery], names: Mapping[UUID, str] = NAMELESS) -> list[Delivery]:

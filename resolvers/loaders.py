@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from aiodataloader import DataLoader
 
 from app.auth import Caller
-from app.db import Connection, Database
+from app.db import Connection, Database, outlasting
 from app.filters import ExecutionFilter, Period
 from app.listings import ExecutionListing
 from app.paging import Key, Page, Window
@@ -27,12 +27,14 @@ Fetch = Callable[[Connection, Caller, Sequence[K]], Awaitable[dict[K, V]]]
 class Loaders:
     """The loaders of one operation, made when first asked; what the caller may not see loads None.
 
-    A list of lists has a loader for each set of arguments: its lists are read together.
+    A list of lists has a loader for each set of arguments: its lists are read together. Where they are
+    `patient`, they load through outages.
     """
 
     def __init__(self, db: Database, caller: Caller) -> None:
         self._db = db
         self._caller = caller
+        self.patient = False
         self._by_arguments: dict[Hashable, DataLoader[Any, Any]] = {}
         self._reading: set[asyncio.Task[Any]] = set()
 
@@ -102,14 +104,17 @@ class Loaders:
         return self._by_arguments[key]
 
     def _loader(self, fetch: Fetch[K, V]) -> DataLoader[K, Any]:
+        async def read(ids: Sequence[K]) -> dict[K, V]:
+            async with self._db.read() as connection:
+                return await fetch(connection, self._caller, ids)
+
         async def load(ids: list[K]) -> list[V | None]:
             # A batch has a task of its own, which does not end with those that wait for it.
             task = asyncio.current_task()
             assert task is not None
             self._reading.add(task)
             try:
-                async with self._db.read() as connection:
-                    found = await fetch(connection, self._caller, ids)
+                found = await (outlasting(partial(read, ids)) if self.patient else read(ids))
             finally:
                 self._reading.discard(task)
             return [found.get(id) for id in ids]
@@ -138,7 +143,7 @@ async def _counts_by_workflow(
 ) -> dict[UUID, int]:
     if not chosen.is_tallied:
         return await executions.counts_by_workflow(connection, caller, ids, chosen)
-    found = await tallies.stats_by_workflow(connection, caller, ids, Period())
+    found = await tallies.stats_by_workflow(connection, caller, ids, Period(), durations=False)
     wanted = ids if chosen.workflow_ids is None else chosen.workflow_ids
     statuses = ExecutionStatus if chosen.statuses is None else chosen.statuses
     return {id: sum(found[id].counts[each] for each in statuses) if id in wanted else 0 for id in ids}

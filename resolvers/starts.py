@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 from app import doorbells, inputs, starter
 from app.auth import WRITE_EXECUTIONS
-from app.db import Plans, Transaction
+from app.db import Connection, Plans, Transaction
 from app.errors import InvalidInput, Issue, Unavailable
 from app.inputs import Label
-from app.records import Draft, Startable, WorkflowRecord, value
+from app.records import Draft, ExecutionRecord, Startable, WorkflowRecord, value
 from app.store import events as event_store
 from app.store import executions as store
 from app.store import requests
@@ -125,7 +125,13 @@ async def _place(context: Context, known: Startable, new: NewExecution) -> Outco
 
     Raises InvalidInput, IdempotencyConflict or WorkflowChanged, each before anything is written.
     """
-    await _check(context, known, new)
+    try:
+        await _check(context, known, new)
+    except InvalidInput:
+        # What was started is started, whatever its workflow has become.
+        if (earlier := await _repeated(context, known, new)) is None:
+            raise
+        return earlier
     created = await _inserted(context, known, new)
     return created if created.replayed else await _start(context, created, known.workflow, new)
 
@@ -141,17 +147,34 @@ async def _check(context: Context, known: Startable, new: NewExecution) -> None:
 
 async def _inserted(context: Context, known: Startable, new: NewExecution) -> Outcome:
     """The execution as inserted, or as found where its key has been used before."""
-    id = uuid4()
-    if new.idempotency_key is None:
+    id, request = uuid4(), _request(known, new)
+    if request is None:
         async with context.db.write_once() as tx:
             return await _create(tx, context, known, new, id)
-    request = requests.Request(known.workflow.owner_id, new.idempotency_key, new.asked)
     async with context.db.write() as tx:
         earlier = await requests.claim(tx, context.caller, request, id)
         if earlier is None:
             return await _create(tx, context, known, new, id)
-        first = await event_store.first_position(tx.connection, earlier.id)
-        return Outcome(earlier, first, replayed=True)
+        return await _replayed(tx.connection, earlier)
+
+
+async def _repeated(context: Context, known: Startable, new: NewExecution) -> Outcome | None:
+    """What its key has started before, if it has one, and that has; raises IdempotencyConflict."""
+    if (request := _request(known, new)) is None:
+        return None
+    async with context.db.read() as connection:
+        earlier = await requests.earlier(connection, context.caller, request)
+        return None if earlier is None else await _replayed(connection, earlier)
+
+
+async def _replayed(connection: Connection, execution: ExecutionRecord) -> Outcome:
+    first = await event_store.first_position(connection, execution.id)
+    return Outcome(execution, first, replayed=True)
+
+
+def _request(known: Startable, new: NewExecution) -> requests.Request | None:
+    key = new.idempotency_key
+    return None if key is None else requests.Request(known.workflow.owner_id, key, new.asked)
 
 
 async def _start(context: Context, created: Outcome, workflow: WorkflowRecord, new: NewExecution) -> Outcome:

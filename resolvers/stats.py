@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import suppress
+from functools import partial
 
 from app import stats
 from app.auth import READ_EXECUTIONS
-from app.errors import Unavailable
+from app.db import outlasting
 from app.filters import Period, StatsFilter
 from app.records import WorkflowRecord
 from app.stats import Span, Stats, TimeBucket
@@ -61,30 +62,20 @@ async def watch_execution_stats(context: Context, chosen: StatsFilter) -> AsyncG
     """
     context.caller.require(READ_EXECUTIONS)
     patience = ADMIN_PAUSE_SECONDS if context.caller.is_admin else None
-    async with aclosing(context.services.hub.follow(context.caller.owner)) as batches:
-        # The feed is watched before the first count: what changes after it is seen.
-        changed = asyncio.ensure_future(anext(batches))
+    count = partial(execution_stats, context, chosen)
+    # Watched before the first count, and skipped before each: what changes from then on is seen.
+    cursor = await context.services.hub.open(context.caller.owner)
+    try:
         newest: Stats | None = None
-        try:
-            while True:
-                newer = await _count_when_possible(context, chosen)
-                if newer != newest:
-                    newest = newer
-                    yield newer
-                await asyncio.sleep(PAUSE_SECONDS)
-                await asyncio.wait([changed], timeout=patience)
-                if changed.done():
-                    changed.result()
-                    changed = asyncio.ensure_future(anext(batches))
-        finally:
-            changed.cancel()
-            await asyncio.gather(changed, return_exceptions=True)
-
-
-async def _count_when_possible(context: Context, chosen: StatsFilter) -> Stats:
-    """Whoever watches outlives an outage of Postgres."""
-    while True:
-        try:
-            return await execution_stats(context, chosen)
-        except Unavailable:
+        while True:
+            cursor.skip()
+            newer = await outlasting(count)
+            if newer != newest:
+                newest = newer
+                yield newer
             await asyncio.sleep(PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await cursor.more()
+    finally:
+        cursor.close()

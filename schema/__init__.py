@@ -1,6 +1,5 @@
 """The GraphQL face: the only use of strawberry."""
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from app.errors import DomainError
+from app.time_limits import TimeLimit
 from resolvers.context import Context, context
 from schema import enums as enums
 from schema.documents import Document, Reader
@@ -73,6 +73,7 @@ class Schema(strawberry.Schema):
         super().__init__(**given)
         read_at_once(self._schema)
         self.limits = limits
+        self._time = TimeLimit(limits.seconds)
         self.documents = Documents()
         self._reader = Reader(self._schema, limits)
         self._executors = OperationExecutor if limits.introspection else SilentExecutor
@@ -138,11 +139,11 @@ class Schema(strawberry.Schema):
         if isinstance(executor, PreExecutionError):
             return ExecutionResult(data=None, errors=executor.errors)
         try:
-            async with asyncio.timeout(self.limits.seconds) as deadline:
+            with self._time.applied() as applied:
                 found: Any = executor.execute_operation()
                 result = await found if executor.is_awaitable(found) else found
         except TimeoutError:
-            if not deadline.expired():
+            if not applied.expired:
                 raise
             return ExecutionResult(None, [overdue(operation.operation_type, self.limits.seconds)])
         finally:

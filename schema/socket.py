@@ -158,6 +158,9 @@ class Running:
             Asked.of(payload), payload.get("variables"), payload.get("operationName"), own
         )
         found = await schema.begin(operation)
+        if self._socket.operations.get(self.id) is not self:
+            # Stopped meanwhile: what waits for Redis may have taken no notice.
+            return
         self._extensions = operation.told_cost(schema.limits.cost) or None
         match found:
             case PreExecutionError(errors=errors):

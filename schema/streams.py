@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,18 +65,19 @@ def told(result: ExecutionResult) -> GraphQLHTTPResponse:
 
 async def until(results: Any, moment: datetime) -> AsyncGenerator[Any, None]:
     """The results, and from a moment on nothing but the error that the token has expired."""
-    deadline = asyncio.get_running_loop().time() + (moment - datetime.now(UTC)).total_seconds()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + (moment - datetime.now(UTC)).total_seconds()
     async with aclosing(results):
-        try:
-            while True:
+        with suppress(TimeoutError):
+            # Where there is always one at hand, nothing is waited for that could be timed.
+            while loop.time() < deadline:
                 async with asyncio.timeout_at(deadline):
                     result = await anext(results, None)
                 if result is None:
                     return
                 yield result
-        except TimeoutError:
-            error = GraphQLError(EXPIRED, extensions={"code": ErrorCode.UNAUTHENTICATED.value})
-            yield ExecutionResult(None, [error])
+        error = GraphQLError(EXPIRED, extensions={"code": ErrorCode.UNAUTHENTICATED.value})
+        yield ExecutionResult(None, [error])
 
 
 def _encoded(results: AsyncIterator[Any], transport: HTTPStreamTransport) -> AsyncIterator[str]:

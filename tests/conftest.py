@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,67 @@ import pytest_asyncio
 import temporalio.client
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # xdist has no types
 
 import app.worker
 from app import logs, main, migrate, temporal
+from app.server import settle_memory
 from app.servers import Servers, embedded
 from app.settings import Settings
 from resolvers.context import Services
 from schema.executor import OperationExecutor
 from tests.canary import Eavesdropper
 from tests.client import SECRET, Api, Client, serving
-from tests.processes.commands import Program
+from tests.processes.commands import NO_DEADLOCK, Program
 from tests.twice import CheckedDirects, CheckedPlans
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("tests")
 
-# The folders whose tests share processes, and wait more than they work.
-STACKS = ("faults", "processes")
+# What shares something that takes long to make, or a port: by the beginnings of the ids of its tests.
+SHARED = {
+    "tests/faults/": "a stack to be broken",
+    "tests/processes/test_cli.py": "a development stack",
+    "tests/processes/test_dev.py": "a development stack",
+    "tests/processes/test_first_run.py": "a development stack",
+    "tests/processes/test_servers.py": "a development stack",
+    "tests/store/test_plans.py": "some thousand rows",
+    "tests/clients/test_apollo.py": "the TypeScript clients",
+    "tests/clients/test_codegen.py": "the TypeScript clients",
+    "tests/clients/test_persisted.py": "the TypeScript clients",
+    "tests/clients/test_ariadne.py": "the Python client",
+}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what starts whole stacks on one worker of its own: two at a time would race for ports."""
-    for item in items:
-        folder = item.path.parent.name
-        if folder in STACKS:
-            item.add_marker(pytest.mark.xdist_group(folder))
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # a base without types
+    """Gives tests that share something to one of xdist's workers, and each of the others to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((what for start, what in SHARED.items() if nodeid.startswith(start)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Let the groups be made here: those of xdist's marks come to nothing, whose ids pytest does not take."""
+    return Together(config, log)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
+    """Fails the test where another of xdist's workers has made the same."""
+    run, directory = os.environ.get("PYTEST_XDIST_TESTRUNUID"), tmp_path_factory.getbasetemp().parent
+
+    def note(what: str) -> None:
+        assert what in SHARED.values()
+        if run is not None:
+            (directory / f"{what} of {run}").touch(exist_ok=False)
+
+    return note
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is not looked through for garbage after each of them."""
+    settle_memory()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -102,21 +138,17 @@ async def temporal_client(temporal_address: str) -> temporalio.client.Client:
 
 @pytest_asyncio.fixture(scope="session")
 async def template(server_database_url: str) -> AsyncIterator[str]:
-    """A migrated database, from which each test's own is copied."""
-    name = f"template_{secrets.token_hex(4)}"
-    await _administer(server_database_url, f'CREATE DATABASE "{name}"')
-    await asyncio.to_thread(migrate.upgrade, _named(server_database_url, name))
-    yield name
-    await _administer(server_database_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    """A migrated database, from which each test's own is copied; its name."""
+    async with copied(server_database_url) as url:
+        await asyncio.to_thread(migrate.upgrade, url)
+        yield database_of(url)
 
 
 @pytest_asyncio.fixture
 async def database_url(server_database_url: str, template: str) -> AsyncIterator[str]:
     """A fresh, migrated database of this test's own."""
-    name = f"test_{secrets.token_hex(6)}"
-    await _administer(server_database_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    yield _named(server_database_url, name)
-    await _administer(server_database_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    async with copied(server_database_url, template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -179,8 +211,8 @@ async def worker(temporal_address: str) -> AsyncIterator[str]:
     queue = f"tests-{secrets.token_hex(4)}"
     client = await temporal.connect(temporal_address, "default", lazy=False)
     with pytest.MonkeyPatch.context() as patch:
-        # What a busy machine keeps waiting for two seconds is no deadlock.
-        patch.setenv("TEMPORAL_DEBUG", "1")
+        for name, value in NO_DEADLOCK.items():
+            patch.setenv(name, value)
         task = asyncio.create_task(app.worker.run(client, ["examples", "tests.samples"], queue))
         yield queue
     task.cancel()
@@ -209,8 +241,20 @@ async def _administer(url: str, statement: str) -> None:
         await connection.close()
 
 
-def _named(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
+@asynccontextmanager
+async def copied(server_url: str, template: str = "template1") -> AsyncIterator[str]:
+    """The address of a copy of a database, to which nobody is connected; the copy is dropped in the end."""
+    name = f"test_{secrets.token_hex(6)}"
+    await _administer(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    await _administer(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def database_of(url: str) -> str:
+    """The name of the database that an address leads to."""
+    name = make_url(url).database
+    assert name is not None
+    return name
 
 
 def _plain(value: Any) -> str:

@@ -112,11 +112,12 @@ async def append(
     if not drafts:
         return []
     values = _values(drafts, changes)
-    moves = values.get("status", execution.status) is not execution.status
+    status = values.get("status", execution.status)
+    moves, completes = status is not execution.status, status is ExecutionStatus.COMPLETED
     given = {"changed": execution.id, "known": execution.version, **values}
     if moves:
         given["left"] = execution.status
-    statement = _appended(tuple(values), moves=moves, several=len(drafts) > 1)
+    statement = _appended(tuple(values), moves=moves, completes=completes, several=len(drafts) > 1)
     return await _record(tx, statement, given, execution.status, drafts)
 
 
@@ -408,7 +409,7 @@ def _created(columns: tuple[str, ...], *, is_known: bool) -> Prepared:
     values = values.where(col(Workflow.id) == bindparam("workflow_id"))
     if is_known:
         values = values.where(bindparam("known_version") == workflows.ROW_VERSION)
-    return _logged(insert(Execution).from_select(columns, values), moves=True, several=False)
+    return _logged(insert(Execution).from_select(columns, values), moves=True)
 
 
 def _of(name: str) -> Any:
@@ -417,10 +418,11 @@ def _of(name: str) -> Any:
 
 
 @cache
-def _appended(columns: tuple[str, ...], *, moves: bool, several: bool) -> Prepared:
+def _appended(columns: tuple[str, ...], *, moves: bool, completes: bool, several: bool) -> Prepared:
     """The statement that appends an event or several to an execution, with which these of its columns change.
 
-    Where it `moves`, it goes from the tallies of one status to those of another.
+    Where it `moves`, it goes from the tally of one status to that of another; where it `completes`, its
+    duration is tallied.
     """
     given: dict[str, Any] = {name: bindparam(name) for name in columns}
     version = col(Execution.version)
@@ -429,11 +431,17 @@ def _appended(columns: tuple[str, ...], *, moves: bool, several: bool) -> Prepar
         .where(col(Execution.id) == bindparam("changed"), version == bindparam("known"), IS_OPEN)
         .values({**given, "version": version + _APPENDED, "updated_at": func.now()})
     )
-    return _logged(change, moves=moves, several=several, left=bindparam("left", type_=Text))
+    left = bindparam("left", type_=Text)
+    return _logged(change, moves=moves, completes=completes, several=several, left=left)
 
 
 def _logged(
-    change: Insert | Update, *, moves: bool, several: bool, left: ColumnElement[Any] | None = None
+    change: Insert | Update,
+    *,
+    moves: bool,
+    completes: bool = False,
+    several: bool = False,
+    left: ColumnElement[Any] | None = None,
 ) -> Prepared:
     """A statement that changes an execution, and appends to the log what is told of that.
 
@@ -444,6 +452,8 @@ def _logged(
     parts = [_inserted(changed, bumped, several=several)]
     if moves:
         parts.append(tallies.moved(changed, bumped, left))
+    if completes:
+        parts.append(tallies.timed(changed, bumped))
     last = select(changed, bumped.c.last_position).select_from(bumped.join(changed, true()))
     return Prepared(last.add_cte(*parts))
 

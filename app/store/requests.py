@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from app import tables
 from app.auth import Caller
-from app.db import Transaction
+from app.db import Connection, Transaction
 from app.errors import IdempotencyConflict
 from app.records import ExecutionRecord
 from app.store import executions
@@ -50,11 +50,18 @@ async def claim(
     taken = await tx.connection.execute(row.on_conflict_do_nothing().returning(col(tables.Request.key)))
     if taken.one_or_none() is not None:
         return None
+    return await earlier(tx.connection, caller, request)
+
+
+async def earlier(connection: Connection, caller: Caller, request: Request) -> ExecutionRecord | None:
+    """The execution that the key has started, if it has; raises IdempotencyConflict as `claim` does."""
     query = select(col(tables.Request.fingerprint), col(tables.Request.execution_id)).where(
         col(tables.Request.owner_id) == request.owner, col(tables.Request.key) == request.key
     )
-    earlier = (await tx.connection.execute(query)).one()
-    execution = await executions.get(tx.connection, caller, earlier.execution_id)
-    if earlier.fingerprint != request.fingerprint:
+    found = (await connection.execute(query)).one_or_none()
+    if found is None:
+        return None
+    execution = await executions.get(connection, caller, found.execution_id)
+    if found.fingerprint != request.fingerprint:
         raise IdempotencyConflict(execution)
     return execution

@@ -43,18 +43,25 @@ _RUN_COLUMNS: Sequence[Any] = [
 ]
 
 
-_LOCK = Prepared(
-    select(*COLUMNS, col(Execution.next_history_event), col(Execution.cancel_requested_at))
-    .where(col(Execution.id) == bindparam("id"))
-    # Those who refer to it, as a rerun does, are not held up.
-    .with_for_update(key_share=True)
+_TRACKED = select(*COLUMNS, col(Execution.next_history_event), col(Execution.cancel_requested_at)).where(
+    col(Execution.id) == bindparam("id")
 )
-_ADVANCE = Prepared(update(Execution).where(col(Execution.id) == bindparam("advanced")))
+_GET = Prepared(_TRACKED)
+# With `key_share` those who refer to it, as a rerun does, are not held up.
+_LOCK = Prepared(_TRACKED.with_for_update(key_share=True))
+_CHANGE = update(Execution).where(col(Execution.id) == bindparam("advanced"))
+_ADVANCE = Prepared(_CHANGE)
+_PROCEED = Prepared(
+    _CHANGE.where(
+        col(Execution.version) == bindparam("known_version"),
+        col(Execution.next_history_event) == bindparam("known_event"),
+    ).returning(col(Execution.id))
+)
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """A locked execution and how far its history is recorded."""
+    """An execution and how far its history is recorded."""
 
     execution: ExecutionRecord
     next_history_event: int
@@ -106,15 +113,31 @@ class StartRequest:
         return max(self.execution.created_at + timedelta(seconds=self.start_delay_seconds) - now, timedelta())
 
 
+async def get(connection: Connection, execution_id: UUID) -> Tracked:
+    """The execution as it is now."""
+    return await _tracked(connection, _GET, execution_id)
+
+
 async def lock(tx: Transaction, execution_id: UUID) -> Tracked:
     """The execution, its row locked until the transaction ends."""
-    row = (await tx.connection.execute(_LOCK, {"id": execution_id})).one()
+    return await _tracked(tx.connection, _LOCK, execution_id)
+
+
+async def _tracked(connection: Connection, statement: Prepared, execution_id: UUID) -> Tracked:
+    row = (await connection.execute(statement, {"id": execution_id})).one()
     return Tracked(ExecutionRecord(*row[: len(COLUMNS)]), row.next_history_event, row.cancel_requested_at)
 
 
 async def advance(tx: Transaction, execution_id: UUID, **changes: Any) -> None:
     """Change how far an execution is tracked, which is no event."""
     await tx.connection.execute(_ADVANCE, {"advanced": execution_id, **changes})
+
+
+async def proceed(tx: Transaction, tracked: Tracked, **changes: Any) -> bool:
+    """As `advance`, of an execution that is still as it was read; whether it is."""
+    known = {"known_version": tracked.execution.version, "known_event": tracked.next_history_event}
+    found = await tx.connection.execute(_PROCEED, {"advanced": tracked.execution.id, **known, **changes})
+    return bool(found.records)
 
 
 async def stay_alive(tx: Transaction, tracker_id: UUID, hold: timedelta) -> None:
@@ -175,7 +198,7 @@ def _claim(above: bool | None) -> Prepared:
         .where(or_(col(Execution.tracker_id).is_(None), col(Execution.tracker_id).not_in(alive)))
         .order_by(is_watched.desc(), col(Execution.created_at).desc())
         .limit(bindparam("size", type_=Integer))
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     if above is not None:
         newer = col(Execution.created_at) > bindparam("rank", type_=Timestamp(timezone=True))
@@ -200,14 +223,14 @@ async def held(connection: Connection, tracker_id: UUID) -> set[UUID]:
     return set((await connection.execute(query)).scalars())
 
 
-async def claim_unconfirmed(tx: Transaction, before: datetime, limit: int) -> list[Stale]:
-    """Open runs about which Temporal was not asked since an instant; they count as confirmed from now on."""
+async def claim_unconfirmed(tx: Transaction, age: timedelta, limit: int) -> list[Stale]:
+    """Open runs about which Temporal was not asked for so long; they count as confirmed from now on."""
     stale = (
         select(col(Execution.id))
-        .where(_open_run(), col(Execution.confirmed_at) < before)
+        .where(_open_run(), col(Execution.confirmed_at) < func.now() - age)
         .order_by(col(Execution.confirmed_at))
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     taken = (
         update(Execution)
@@ -251,9 +274,12 @@ async def hold_sweep(tx: Transaction, name: str, tracker_id: UUID, hold: timedel
 
 
 async def move_watermark(tx: Transaction, name: str, tracker_id: UUID, watermark: datetime) -> None:
-    """Remember how far a sweep has come, unless another tracker has taken it over; it never goes back."""
+    """Remember how far a sweep has come, unless another tracker has taken it over; it never goes back.
+
+    Nor does it go ahead of the present, whatever the clock says by which it was read.
+    """
     held = (col(Sweep.name) == name) & (col(Sweep.holder) == tracker_id)
-    farthest = func.greatest(col(Sweep.watermark), watermark)
+    farthest = func.greatest(col(Sweep.watermark), func.least(watermark, func.now()))
     await tx.connection.execute(update(Sweep).where(held).values(watermark=farthest))
 
 
@@ -267,17 +293,17 @@ def _oldest_open() -> Any:
     return func.coalesce(oldest, func.now())
 
 
-async def claim_unsettled(tx: Transaction, before: datetime, limit: int) -> list[UUID]:
-    """The oldest executions whose start is unsettled and was not tried since an instant.
+async def claim_unsettled(tx: Transaction, age: timedelta, limit: int) -> list[UUID]:
+    """The oldest executions whose start is unsettled and was not tried for so long.
 
     They count as tried from now on: of several trackers one tries each.
     """
     unsettled = (
         select(col(Execution.id))
-        .where(col(Execution.start_unsettled), col(Execution.confirmed_at) < before)
+        .where(col(Execution.start_unsettled), col(Execution.confirmed_at) < func.now() - age)
         .order_by(col(Execution.created_at))
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     taken = (
         update(Execution)

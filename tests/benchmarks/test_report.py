@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import delivery, plots, reads, report, starts, tracking
+from benchmarks import delivery, measures, plots, reads, report, starts, tracking
 from benchmarks.claims import Claim
 from benchmarks.contestants import Contestant
 from benchmarks.measures import medians
@@ -80,6 +80,21 @@ TRACKED = dict.fromkeys(
 )
 
 
+def test_the_product_is_compared_round_by_round() -> None:
+    """A machine that is half as fast in one round says nothing about either."""
+    taken = {
+        "product": [{"cpu_ms": cpu, "missed": 0.0} for cpu in (2.0, 4.0, 2.5)],
+        "node": [{"cpu_ms": cpu, "missed": 0.0} for cpu in (1.0, 2.0, 1.0)],
+    }
+
+    found = measures.compared(taken)
+
+    assert (found["product"]["cpu_ms"], found["node"]["cpu_ms"]) == (2.5, 1.0)
+    assert found["node"]["product_over"] == {"cpu_ms": 2.0}
+    assert found["product"]["product_over"] == {"cpu_ms": 1.0}
+    assert measures.compared({"node": taken["node"]})["node"]["product_over"] == {}
+
+
 def test_the_page_has_all_its_charts_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "PAGE_FILE", tmp_path / "benchmarks.md")
     monkeypatch.setattr(report, "CHARTS", tmp_path / "benchmarks")
@@ -108,4 +123,4 @@ def test_the_page_has_all_its_charts_and_no_others(tmp_path: Path, monkeypatch: 
 
 
 def _by_name(contestants: Sequence[Contestant], figures: Mapping[str, float]) -> dict[str, Any]:
-    return {each.name: figures for each in contestants}
+    return {each.name: {**figures, "product_over": figures} for each in contestants}

@@ -1,6 +1,6 @@
 """One stack for the whole folder, and the record of a full run."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import pytest_asyncio
@@ -46,8 +46,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write(f"\n{config.stash[SHOWN]}\n")
 
 
-@pytest_asyncio.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def stack(
+    tmp_path_factory: pytest.TempPathFactory, made_once: Callable[[str], None]
+) -> AsyncIterator[Stack]:
+    made_once("a stack to be broken")
     with reachable() as data:
         async with stacked(tmp_path_factory.mktemp("faults"), data) as whole:
             yield whole

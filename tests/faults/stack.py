@@ -13,9 +13,8 @@ from app import migrate, servers
 from app.servers import Server, running
 from tests.client import SECRET, Api
 from tests.eventually import eventually
-from tests.processes.commands import Command, Program, Replica
+from tests.processes.commands import NO_DEADLOCK, PATIENCE_SECONDS, Command, Program, Replica, answers
 
-START_SECONDS = 60.0
 TASK_QUEUE = "faults"
 REPLICAS = 2
 TRACKERS = 2
@@ -61,7 +60,7 @@ class Stack:
             asyncpg.create_pool(self.postgres.address, min_size=0, max_size=4)
         )
         self.client = await Client.connect(self.temporal.address)
-        await self._run("worker", "tests.faults.script", "--task-queue", TASK_QUEUE)
+        await self._run("worker", "tests.faults.script", "--task-queue", TASK_QUEUE, **NO_DEADLOCK)
         await self.whole()
 
     async def close(self) -> None:
@@ -95,8 +94,9 @@ class Stack:
         """A replica that answers."""
         api = Api(port or servers.free_port())
         command = await self._run("serve", PORT=str(api.port), **(environment or {}))
-        await eventually(lambda: _answers(command, api), START_SECONDS)
-        return Replica(**vars(command), api=api)
+        replica = Replica(**vars(command), api=api)
+        await eventually(lambda: answers(replica), PATIENCE_SECONDS)
+        return replica
 
     async def track(self, **environment: str) -> Command:
         """A tracker that has begun to live."""
@@ -107,7 +107,7 @@ class Stack:
             assert command.process.poll() is None, command.said()
             return bool(await self._living_trackers() - before)
 
-        await eventually(lives, START_SECONDS)
+        await eventually(lives, PATIENCE_SECONDS)
         return command
 
     async def backstop_deliveries(self) -> int:
@@ -162,17 +162,8 @@ def _runs(commands: list[Replica] | list[Command], place: int) -> bool:
     return place < len(commands) and _lives(commands[place])
 
 
-async def _answers(command: Command, api: Api) -> bool:
-    assert command.process.poll() is None, command.said()
-    try:
-        async with httpx.AsyncClient(verify=False) as client:
-            return (await client.get(f"http://127.0.0.1:{api.port}/health")).is_success
-    except httpx.TransportError:
-        return False
-
-
 async def _backstop(api: Api) -> int:
-    async with httpx.AsyncClient(verify=False) as client:
+    async with httpx.AsyncClient(verify=False, timeout=60) as client:
         lines = (await client.get(f"http://127.0.0.1:{api.port}/metrics")).text.splitlines()
     [line] = [line for line in lines if line.startswith("backstop_deliveries_total ")]
     return int(float(line.split()[1]))

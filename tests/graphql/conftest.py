@@ -1,16 +1,26 @@
 """What the tests of the API share besides the servers."""
 
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from app import servers
+from app.errors import Unavailable
+from app.server import settle_memory
 from app.servers import Server
+from app.settings import Settings
+from app.store import workflows
 from tests.store.statements import heard
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A busy machine is no outage of Temporal, and no input that takes long to check."""
+    return settings.model_copy(update={"temporal_timeout_seconds": 10.0, "input_schema_timeout_seconds": 5.0})
 
 
 class Loud(logging.Handler):
@@ -40,7 +50,8 @@ def quiet_log() -> Iterator[Callable[[], None]]:
     logging.getLogger().addHandler(loud)
     yield check
     # asyncio tells of failed tasks that nobody waited for when they are collected.
-    gc.collect()
+    # What is left is no garbage of the next test's.
+    settle_memory()
     logging.getLogger().removeHandler(loud)
     check()
 
@@ -52,6 +63,21 @@ def statements() -> Iterator[list[str]]:
 
     with heard(lambda _, statement: sent.append(statement.text)):
         yield sent
+
+
+@pytest.fixture
+def outages(monkeypatch: pytest.MonkeyPatch) -> list[Unavailable]:
+    """What the next readings of workflows by their ids fail with, one by one."""
+    left: list[Unavailable] = []
+    by_ids = workflows.by_ids
+
+    async def perhaps(*given: Any) -> Any:
+        if left:
+            raise left.pop()
+        return await by_ids(*given)
+
+    monkeypatch.setattr(workflows, "by_ids", perhaps)
+    return left
 
 
 @pytest_asyncio.fixture

@@ -148,7 +148,8 @@ async def test_a_pending_one_is_cancelled_at_once_and_never_runs(
                 "message": "Cancelled before it was started: changed my mind",
             },
         ]
-        async with tracking(settings):
+        hasty = settings.model_copy(update={"temporal_timeout_seconds": 1.0})
+        async with tracking(hasty):
             await eventually(lambda: settled(services, started["id"]))
         with pytest.raises(RPCError) as missing:
             await temporal_client.get_workflow_handle(started["temporalWorkflowId"]).describe()

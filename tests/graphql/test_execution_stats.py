@@ -1,5 +1,7 @@
 """executionStats, as query and live, and Workflow.stats: exact counts, each user's own."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,7 +10,9 @@ from uuid import uuid4
 import pytest
 
 from app.auth import ADMIN, READ_WORKFLOWS
+from app.db import Connection
 from app.settings import Settings
+from app.store import events
 from resolvers.context import Services
 from tests import factories
 from tests.client import Api, Client, serving
@@ -190,6 +194,27 @@ async def test_a_subscriber_gets_the_counts_now_and_whenever_they_change(
 
     assert first == {"PENDING": 1}
     assert second == {"PENDING": 3}
+
+
+async def test_what_changes_while_a_feed_is_opened_is_counted(
+    alice: Client, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first count must not be older than the place from which its watcher hears of changes."""
+    workflow = await factories.workflow(alice, "orders")
+    heads = events.heads
+
+    async def late_heads(connection: Connection, owners: Sequence[str]) -> dict[str, int]:
+        await asyncio.sleep(0.5)
+        return await heads(connection, owners)
+
+    monkeypatch.setattr(events, "heads", late_heads)
+    async with alice.socket() as socket:
+        await socket.subscribe("1", WATCH)
+        first = counts(await socket.next())
+        await factories.recorded(services, "alice", workflow, 1)
+        second = counts(await socket.next())
+
+    assert (first, second) == ({}, {"PENDING": 1})
 
 
 async def test_an_admin_who_watches_sees_what_others_start(

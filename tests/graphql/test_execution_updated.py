@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.errors import Unavailable
 from resolvers.context import Services
 from tests import factories
 from tests.client import Client, Socket
@@ -12,6 +13,21 @@ from tests.eventually import eventually
 UPDATED = """
 subscription ($filter: ExecutionFilter) { executionUpdated(filter: $filter) { id version labels { key } } }
 """
+
+
+async def test_a_search_goes_on_after_an_outage(
+    alice: Client, services: Services, outages: list[Unavailable]
+) -> None:
+    (id,) = await factories.recorded(services, "alice", await factories.workflow(alice, "orders"), 1)
+
+    async with alice.socket() as socket:
+        await socket.subscribe("1", UPDATED, {"filter": {"search": id[:8]}})
+        await begun(services, id, socket)
+        outages.append(Unavailable("away"))
+        await factories.note(services, id)
+        assert (await socket.next())["executionUpdated"]["id"] == id
+
+    assert not outages
 
 
 async def begun(services: Services, id: str, socket: Socket) -> None:

@@ -54,6 +54,30 @@ async def test_the_key_with_another_request_is_refused(alice: Client) -> None:
     assert (await alice.data("{ executions { totalCount } }"))["executions"]["totalCount"] == 1
 
 
+async def test_a_repeated_request_is_answered_whatever_its_workflow_has_become(alice: Client) -> None:
+    """Whoever lost the answer must not take what is started for refused."""
+    orders = [await factories.workflow(alice, "nobody") for _ in range(2)]
+    inputs = [{"workflowId": order, "input": {"a": 1}, "idempotencyKey": order} for order in orders]
+    firsts = [(await alice.data(START, input=input))["startExecution"] for input in inputs]
+    await alice.data(factories.ARCHIVE_WORKFLOW, id=orders[0])
+    changes = {"id": orders[1], "inputSchema": {"type": "object", "required": ["b"]}}
+    await alice.data(factories.UPDATE_WORKFLOW, input=changes)
+
+    again = [(await alice.data(START, input=input))["startExecution"] for input in inputs]
+    others = [
+        (await alice.data(START, input={**input, "input": {"a": 2}}))["startExecution"]["__typename"]
+        for input in inputs
+    ]
+    fresh = [
+        (await alice.data(START, input={**input, "idempotencyKey": "k"}))["startExecution"]["__typename"]
+        for input in inputs
+    ]
+
+    assert again == [{**first, "replayed": True} for first in firsts]
+    assert others == ["IdempotencyConflictError"] * 2
+    assert fresh == ["InvalidInputError"] * 2
+
+
 async def test_labels_and_the_delay_are_part_of_the_request(alice: Client) -> None:
     order = await factories.workflow(alice, "nobody")
     labels = [{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]

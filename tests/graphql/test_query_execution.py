@@ -127,21 +127,23 @@ async def test_one_that_waits_for_its_first_step_cannot_answer_yet(alice: Client
 
 
 async def test_a_worker_that_has_gone_is_what_the_answer_names(
-    alice: Client, temporal_client: temporalio.client.Client
+    settings: Settings, temporal_client: temporalio.client.Client
 ) -> None:
     queue = f"leaving-{uuid4().hex}"
-    working = asyncio.create_task(app.worker.run(temporal_client, ["tests.samples"], queue))
-    id = await answering(alice, queue)
-    await eventually(lambda: query(alice, id, "add", 1, 2))
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    hasty = settings.model_copy(update={"temporal_timeout_seconds": 3.0})
+    async with serving(hasty) as api, api.client("alice") as alice:
+        working = asyncio.create_task(app.worker.run(temporal_client, ["tests.samples"], queue))
+        id = await answering(alice, queue)
+        await eventually(lambda: query(alice, id, "add", 1, 2))
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
-    code, message = await refusal(alice, id)
+        code, message = await refusal(alice, id)
 
-    assert code == "UNAVAILABLE"
-    assert f"task queue {queue!r}" in message
-    assert "worker" in message
-    await asked(alice, TERMINATE, id)
+        assert code == "UNAVAILABLE"
+        assert f"task queue {queue!r}" in message
+        assert "worker" in message
+        await asked(alice, TERMINATE, id)
 
 
 async def test_one_whose_code_fails_at_its_step_says_so(settings: Settings, worker: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app import auth, crowds
+from app.errors import Unavailable
 from app.paging import feed_cursor
 from resolvers.context import Services
 from schema import shared
@@ -123,6 +124,24 @@ async def test_what_depends_on_the_callers_scopes_or_variables_is_not_shared(
     assert sorted(len(event["execution"]["history"]["nodes"]) for event in whole) == [1, 2]
 
 
+async def test_what_an_event_needs_from_postgres_is_waited_for(
+    alice: Client, services: Services, outages: list[Unavailable]
+) -> None:
+    """An event that is told with an error in its place would be lost: its cursor goes with it."""
+    id = await pending(alice, services)
+
+    async with alice.socket() as one, alice.socket() as other:
+        for socket in (one, other):
+            await begun(socket)
+        outages += [Unavailable("away"), Unavailable("away still")]
+        await factories.note(services, id, 2)
+
+        seen = [[event["cursor"] for event in await told(socket, 2)] for socket in (one, other)]
+
+    assert seen == [[feed_cursor(2), feed_cursor(3)]] * 2
+    assert not outages
+
+
 async def test_the_end_of_one_is_not_the_end_of_the_others(alice: Client, services: Services) -> None:
     id = await pending(alice, services)
 
@@ -167,9 +186,8 @@ async def test_nothing_is_kept_for_one_alone(alice: Client, bob: Client, service
 
     async with alice.socket() as one, bob.socket() as other:
         await begun(one)
-        await other.subscribe("1", FEED, {"first": 1, "after": feed_cursor(0)})
-        await other.subscribe("2", "{ viewer { id } }")
-        await other.next("2")
+        await factories.recorded(services, "bob", await factories.workflow(bob, "orders"), 1)
+        await begun(other)
         await factories.note(services, id, 3)
         await told(one, 3)
         groups = [each for each in gc.get_objects() if type(each) is shared.Group and not each.is_over]

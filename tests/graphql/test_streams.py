@@ -1,13 +1,16 @@
 """Streams over HTTP: they end with their token, show signs of life, are bounded, and end at shutdown."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from graphql import ExecutionResult
 
 from app.settings import Settings
 from resolvers.context import Services
+from schema.streams import EXPIRED, until
 from tests import factories
 from tests.client import Client, serving
 from tests.graphql.test_authentication import signed
@@ -36,7 +39,7 @@ async def test_a_stream_ends_with_its_token(
 ) -> None:
     workflow_id = await factories.workflow(alice, "nobody")
     (id,) = await factories.recorded(services, "alice", workflow_id, 1)
-    expiry = int(time.time()) + 2
+    expiry = int(time.time()) + 5
 
     async with (
         alice.api.bearing(signed(exp=expiry)) as brief,
@@ -53,6 +56,16 @@ async def test_a_stream_ends_with_its_token(
     assert time.time() >= expiry
     assert last["data"] is None
     assert [error["extensions"] for error in last["errors"]] == [{"code": "UNAUTHENTICATED"}]
+
+
+async def test_a_stream_that_never_has_to_wait_ends_with_its_token() -> None:
+    async def feed() -> AsyncGenerator[ExecutionResult, None]:
+        while True:
+            yield ExecutionResult({}, None)
+
+    told = [result async for result in until(feed(), datetime.now(UTC) - timedelta(seconds=1))]
+
+    assert [[error.message for error in result.errors] for result in told] == [[EXPIRED]]
 
 
 async def test_a_quiet_stream_shows_signs_of_life(quiet_log: Quiet, settings: Settings) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, cast
 
 import pytest
@@ -13,6 +13,7 @@ from websockets.server import ServerProtocol
 from app.exchanges import Exchange
 from app.paging import feed_cursor
 from app.protocols import HttpConnection, SocketConnection
+from app.rates import Rates
 from resolvers.context import Services
 from schema.shared import Group
 from schema.socket import Running, Socket
@@ -79,3 +80,28 @@ async def test_a_connection_that_asked_and_left_leaves_no_garbage(uncollected: N
         assert alive() != before
 
     await eventually(lambda: alive() == before)
+
+
+async def test_what_is_completed_while_it_begins_never_begins(
+    alice: Client, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client of Redis swallows a cancellation at times."""
+    (id,) = await factories.recorded(services, "alice", await factories.workflow(alice, "nobody"), 1)
+    charged = asyncio.Event()
+
+    async def deaf(*_: Any, **__: Any) -> None:
+        charged.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async with alice.socket() as socket:
+        with monkeypatch.context() as patch:
+            patch.setattr(Rates, "charge", deaf)
+            await socket.subscribe("1", factories.FEED, {"after": feed_cursor(0)})
+            await charged.wait()
+            await socket.send(id="1", type="complete")
+            await eventually(lambda: not any(type(each) is Running for each in gc.get_objects()))
+        await factories.note(services, id)
+        await socket.subscribe("2", "{ viewer { id } }")
+
+        assert await socket.next("2") == {"viewer": {"id": "alice"}}

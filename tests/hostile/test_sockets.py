@@ -200,6 +200,43 @@ async def test_a_flood_of_pings_that_reads_no_pongs_is_bounded(
         assert await alice.data(VIEWER) == {"viewer": {"id": "alice"}}
 
 
+async def test_who_hangs_up_without_reading_what_is_left_is_gone(
+    quiet_log: Quiet, settings: Settings, services: Services
+) -> None:
+    """It may never read it: until then the connection is half closed, and nothing is lost."""
+    patient = altered(settings, metrics=True, socket_silence_seconds=600.0)
+    async with serving(patient) as api, api.client("alice") as alice, wired(api, limit=1_000) as wire:
+        (id,) = await factories.recorded(services, "alice", await factories.workflow(alice, "orders"), 1)
+        query = "subscription { executionFeed { details } }"
+        await shaken(wire)
+        await watch(wire, alice, {"query": query})
+        await eventually(lambda: is_watched(alice))
+        # More than all buffers on the way hold.
+        for _ in range(12):
+            await factories.note(services, id, count=10, details="x" * 100_000)
+
+        wire.writer.write_eof()
+        await factories.note(services, id)
+
+        await eventually(lambda: is_watched(alice, False))
+        assert await alice.data(VIEWER) == {"viewer": {"id": "alice"}}
+
+
+async def watch(wire: Wire, client: Client, payload: dict[str, Any]) -> None:
+    """Send a client's init and its subscription, and wait for nothing."""
+    for message in (
+        {"type": "connection_init", "payload": init(client)},
+        {"type": "subscribe", "id": "1", "payload": payload},
+    ):
+        await wire.send(frame(LAST | TEXT, json.dumps(message).encode()))
+
+
+async def is_watched(client: Client, expected: bool = True) -> bool:
+    """Whether the replica has a subscription, as expected."""
+    page = (await client.http.get(client.api.url.replace("/graphql", "/metrics"))).text
+    return f"\nsubscriptions {float(expected)}" in page
+
+
 async def flooding(wire: Wire, data: bytes) -> None:
     """Send the same again and again, and read nothing, until the connection is lost."""
     try:
@@ -336,13 +373,7 @@ async def test_a_hostile_frame_ends_the_operations_of_its_socket_in_silence(
     for data in (frame(LAST | TEXT, b"\xff"), frame(LAST | 0x3), frame(LAST | TEXT, b" " * 1_100_000)):
         async with wired(bystander.api) as wire:
             await shaken(wire)
-            subscribe = {
-                "id": "1",
-                "type": "subscribe",
-                "payload": {"query": factories.FEED, "variables": {"after": feed_cursor(0)}},
-            }
-            for message in ({"type": "connection_init", "payload": init(bystander)}, subscribe):
-                await wire.send(frame(LAST | TEXT, json.dumps(message).encode()))
+            await watch(wire, bystander, {"query": factories.FEED, "variables": {"after": feed_cursor(0)}})
             async with asyncio.timeout(20):
                 await wire.reader.readuntil(b'"next"')
             await wire.send(data)
@@ -373,7 +404,7 @@ async def test_a_client_that_comes_back_with_a_new_token_goes_on_from_its_cursor
     query = "subscription ($after: String) { executionFeed(after: $after) { cursor version } }"
     seen, cursor = [], feed_cursor(0)
 
-    for token in (signed(exp=int(time.time()) + 2), auth.mint(SECRET, "alice")):
+    for token in (signed(exp=int(time.time()) + 5), auth.mint(SECRET, "alice")):
         async with api.bearing(token) as client, client.socket() as socket:
             await socket.subscribe("1", query, {"after": cursor})
             event = (await socket.next())["executionFeed"]

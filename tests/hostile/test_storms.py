@@ -172,7 +172,7 @@ async def test_a_replica_lets_go_of_clients_that_are_gone_without_a_word(
             async with api.client(user) as client:
                 gone.extend([await silenced(client) for _ in range(8)])
 
-    quick = {"SOCKET_PING_SECONDS": "0.2", "SOCKET_SILENCE_SECONDS": "1"}
+    quick = {"SOCKET_PING_SECONDS": "0.2", "SOCKET_SILENCE_SECONDS": "4"}
     async with examined(program, database_url, worker, **quick) as patient:
         await patient.withstands(vanish)
     for connection in gone:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,9 +27,12 @@ def data() -> Iterator[Path]:
         yield directory
 
 
-@pytest_asyncio.fixture(scope="session")
-async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def dev(
+    tmp_path_factory: pytest.TempPathFactory, made_once: Callable[[str], None]
+) -> AsyncIterator[Stack]:
     """A whole development stack with servers of its own, for the tests that leave it as it is."""
+    made_once("a development stack")
     with reachable() as data:
         async with developing(Program(tmp_path_factory.mktemp("dev"), {}), data / ".data") as stack:
             yield stack

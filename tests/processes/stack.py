@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from app import servers
 from tests.client import Api, Client
 from tests.eventually import eventually
-from tests.processes.commands import PATIENCE_SECONDS, Command, Program, alive, family
+from tests.processes.commands import NO_DEADLOCK, PATIENCE_SECONDS, Command, Program, alive, family
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Stack:
 @asynccontextmanager
 async def developing(program: Program, data: Path, **environment: str) -> AsyncIterator[Stack]:
     """A stack that is ready, on a port that nobody else is likely to take meanwhile."""
-    environment = {"PORT": str(servers.free_port()), **environment}
+    environment = {"PORT": str(servers.free_port()), **NO_DEADLOCK, **environment}
     async with program.run("dev", "--data", str(data), **environment) as command:
         file = data / "dev.json"
         await eventually(lambda: command.process.poll() is not None or file.exists(), PATIENCE_SECONDS)

@@ -140,7 +140,7 @@ async def test_killed_it_leaves_nothing_running(bare: Program, data: Path) -> No
 
         await stack.command.killed()
 
-        await eventually(lambda: alive(stack.processes.keys()) == {}, 15)
+        await eventually(lambda: alive(stack.processes.keys()) == {}, PATIENCE_SECONDS)
         assert not any(is_open(port) for port in stack.ports)
 
 

@@ -168,6 +168,7 @@ async def test_a_tracker_killed_in_mid_run_twice(program: Program, world: World,
 
 async def test_two_trackers_record_the_same_runs_once(program: Program, world: World, worker: None) -> None:
     async with program.serve() as replica, program.run("track"), program.run("track"):
+        await world.until_tracked_by(2)
         await started(replica.api, world, QUICK, count=20)
 
         await world.until_completed()
@@ -333,7 +334,8 @@ async def test_a_terminated_tracker_and_worker_finish_what_they_are_at(
         program.run("track") as tracker,
         program.run("worker", "examples", "--task-queue", world.queue) as worker,
     ):
-        await started(replica.api, world, {"step_seconds": 2})
+        await world.until_tracked_by(1)
+        await started(replica.api, world, {"step_seconds": 3})
         row = await world.newest()
         await until(lambda: is_at_work(world, row))
 

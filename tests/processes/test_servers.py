@@ -22,6 +22,7 @@ from temporalio.client import Client
 
 from app import servers
 from app.servers import Server, ServerError, Servers, embedded, postgres, running, temporal, valkey
+from tests.eventually import eventually
 
 NAMES = ("postgres", "valkey", "temporal")
 
@@ -52,12 +53,6 @@ async def namespaces(address: str) -> set[str]:
     client = await Client.connect(address)
     answer = await client.workflow_service.list_namespaces(ListNamespacesRequest())
     return {each.namespace_info.name for each in answer.namespaces}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nobody tells when a process is gone
-            await asyncio.sleep(0.01)
 
 
 def pids(data: Path) -> list[int]:
@@ -136,10 +131,15 @@ async def test_postgres_comes_back_at_the_same_address(data: Path) -> None:
         assert await fetch(server.address, "SELECT number FROM kept") == 7
 
 
+async def is_answered(address: str, query: str, expected: int) -> bool:
+    return await fetch(address, query) == expected
+
+
 async def test_postgres_killed_under_clients_comes_back(data: Path) -> None:
     async with running(server := postgres(data, durable=False)):
         busy = [asyncio.create_task(fetch(server.address, "SELECT pg_sleep(30)")) for _ in range(5)]
-        await until(lambda: all(not task.done() for task in busy))
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        await eventually(lambda: is_answered(server.address, asleep, len(busy)))
 
         await server.kill()
         await server.start()
@@ -243,7 +243,7 @@ async def test_a_failed_start_names_the_server_and_leaves_nothing(
 
 
 async def test_a_server_that_never_answers_is_given_up(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "START_SECONDS", 0.5)
+    monkeypatch.setattr(servers, "START_SECONDS", 3.0)
     monkeypatch.setattr(servers, "_temporal_binary", lambda: stuck(data))
 
     with pytest.raises(ServerError, match=r"temporal did not answer(.|\n)*waiting for nobody"):
@@ -260,7 +260,7 @@ async def test_a_cancelled_start_leaves_nothing(data: Path, monkeypatch: pytest.
             pytest.fail("yielded")
 
     task = asyncio.create_task(serve())
-    await until(lambda: len(pids(data)) == len(NAMES))
+    await eventually(lambda: len(pids(data)) == len(NAMES))
     task.cancel()
     await asyncio.wait([task])
 
@@ -281,7 +281,7 @@ async def test_an_error_inside_the_block_stops_the_servers(data: Path) -> None:
 
 
 async def test_a_frozen_server_is_killed_in_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(servers, "STOP_SECONDS", 2.0)
     server = valkey(data)
     await server.start()
     [pid] = pids(data)
@@ -350,7 +350,7 @@ async def test_servers_end_with_a_killed_parent(data: Path) -> None:
         assert all(alive(pid) for pid in pids(data))
         parent.kill()
 
-    await until(lambda: not any(alive(pid) for pid in pids(data)))
+    await eventually(lambda: not any(alive(pid) for pid in pids(data)))
 
 
 @pytest.mark.parametrize("name", ["VALKEY_PORT", "TEMPORAL_PORT"])

@@ -89,6 +89,11 @@ class World:
         """Wait until the feed has so many events."""
         await until(self._has(count))
 
+    async def until_tracked_by(self, count: int) -> None:
+        """Wait until so many trackers live."""
+        living = "SELECT count(*) = $1 FROM tracker WHERE alive_until > now()"
+        await until(lambda: self.database.fetchval(living, count))
+
     async def until_settled(self) -> None:
         """Wait until no start is left to be settled."""
         await until(self._all(lambda row: not row.start_unsettled))

@@ -39,7 +39,7 @@ class AnsweringWorkflow:
     def slow(self) -> None:
         """Thinks for longer than the tests wait, and for less than the SDK calls a deadlock."""
         with workflow.unsafe.sandbox_unrestricted():
-            time.sleep(1.5)
+            time.sleep(1.2)
 
 
 @workflow.defn

@@ -11,7 +11,7 @@ from tests.store.statements import Statement, recorded
 
 # Both hold the open executions alone: one is as good as the other where no order is asked for.
 OPEN = {"ix_execution_open", "ix_execution_unconfirmed"}
-BULKY = {"workflow", "execution", "execution_event", "execution_tally", "feed"}
+BULKY = {"workflow", "execution", "execution_event", "execution_tally", "duration_tally", "feed"}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the store's tests begin with, written as the application writes it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,6 +30,12 @@ def draft(
     **changes: Any,
 ) -> Draft:
     return Draft(type, message or type.value.capitalize(), NOW, status, changes=changes)
+
+
+def completed(seconds: float) -> Draft:
+    """The end of an execution that began at NOW."""
+    end = NOW + timedelta(seconds=seconds)
+    return draft(EventType.EXECUTION_COMPLETED, ExecutionStatus.COMPLETED, started_at=NOW, completed_at=end)
 
 
 STARTED = draft(EventType.EXECUTION_STARTED, ExecutionStatus.RUNNING, started_at=NOW)

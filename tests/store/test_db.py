@@ -1,14 +1,16 @@
 """The two scopes: a write is kept whole and then announced, or it never was."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from asyncpg import CheckViolationError, UndefinedColumnError
+from asyncpg import CheckViolationError, QueryCanceledError, TooManyConnectionsError, UndefinedColumnError
 from sqlalchemy import text
 
-from app.db import Database, Driver, Transaction, driver_url
+from app.db import Connection, Database, Driver, Plans, Transaction, driver_url
 from app.errors import Unavailable
 from app.records import Delivery
 from app.store import events, executions
@@ -69,7 +71,7 @@ async def test_a_write_is_announced_after_its_commit_and_once(
         second = await events.append(tx, first[0].execution, [draft(), COMPLETED])
         assert announced == []
 
-    assert order == ["BEGIN; 0", "COMMIT; 0"]
+    assert order == ["BEGIN 0", "COMMIT 0"]
     assert announced == [*first, *second]
     assert [event.version for event in await rows.feed()] == [1, 2, 3, 4]
 
@@ -79,7 +81,7 @@ async def test_one_statement_is_a_write_by_itself(
 ) -> None:
     execution = await rows.pending()
     announced.clear()
-    monkeypatch.setattr(Driver, "transaction", None)
+    monkeypatch.setattr(Connection, "transaction", None)
 
     async with rows.db.write_once() as tx:
         appended = await events.append(tx, execution, [STARTED])
@@ -156,6 +158,86 @@ async def test_a_cancelled_write_is_undone_and_gives_its_connection_back(
     assert await rows.execution(execution.id) == execution
 
 
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_a_write_that_is_cancelled_while_it_begins_leaves_no_transaction(
+    database_url: str, caplog: pytest.LogCaptureFixture, turns: int
+) -> None:
+    async def write(db: Database) -> None:
+        async with db.write():
+            await asyncio.Event().wait()
+
+    async with database(database_url, pool_size=1) as db:
+        await db.ping()
+        task = asyncio.create_task(write(db))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with db.read() as connection:
+            begun = [(await connection.execute(text("SELECT now()"))).scalar_one() for _ in range(2)]
+            assert begun[0] != begun[1], "a transaction for both"
+
+    assert caplog.messages == []
+
+
+async def test_a_cancelled_write_whose_connection_is_lost_is_cancelled(database_url: str) -> None:
+    """Whoever stops a loop that goes on after outages must not be told of one."""
+    began = asyncio.Event()
+
+    async def write(db: Database) -> None:
+        async with db.write() as tx:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                tx.connection.driver.terminate()
+
+    async with database(database_url) as db:
+        task = asyncio.create_task(write(db))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await db.ping()
+
+
+async def test_a_server_that_falls_silent_is_unavailable(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is whose machine is gone: nobody says that the connection is lost."""
+    monkeypatch.setattr("app.db.SILENCE_SECONDS", 0.5)
+    async with database(database_url, statement_timeout_seconds=1.0) as db:
+        async with db.read() as connection:
+            pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable):
+                await db.ping()
+            async with db.read() as connection:
+                assert (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one() != pid
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_transaction_that_stands_still_is_undone_and_holds_nobody_up(
+    database_url: str, rows: Rows
+) -> None:
+    execution = await rows.pending()
+
+    async def write(db: Database) -> None:
+        async with db.write() as tx:
+            await events.append(tx, execution, [STARTED])
+            assert len(await rows.append(execution.id, STARTED)) == 1
+            await tx.connection.execute(text("SELECT 1"))
+
+    async with database(database_url, statement_timeout_seconds=0.5) as db:
+        with pytest.raises(Unavailable):
+            await write(db)
+
+    assert [event.version for event in await rows.feed()] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -177,15 +259,17 @@ async def test_a_server_that_is_not_there_is_unavailable(address: str) -> None:
 
 
 async def test_a_statement_that_takes_too_long_is_unavailable(database_url: str) -> None:
-    async with database(database_url, statement_timeout_seconds=0.05) as db:
-        with pytest.raises(Unavailable):
+    async with database(database_url, statement_timeout_seconds=0.5) as db:
+        await db.ping()
+        with pytest.raises(Unavailable) as caught:
             async with db.read() as connection:
                 await connection.execute(text("SELECT pg_sleep(30)"))
+        assert isinstance(caught.value.__cause__, QueryCanceledError)
         await db.ping()
 
 
 async def test_waiting_for_a_connection_has_an_end(database_url: str) -> None:
-    async with database(database_url, pool_size=1, wait_seconds=0.05) as db:
+    async with database(database_url, pool_size=1, wait_seconds=1.0) as db:
         async with db.read():
             with pytest.raises(Unavailable):
                 await db.ping()
@@ -232,6 +316,23 @@ async def test_connections_that_died_idle_are_replaced_unnoticed(database_url: s
         await db.ping()
         async with db.write() as tx:
             await tx.connection.execute(text("SELECT 1"))
+
+
+async def test_where_postgres_gives_no_more_connections_those_there_are_serve(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused() -> None:
+        raise TooManyConnectionsError
+
+    async with database(database_url) as db:
+        await db.ping()
+        monkeypatch.setattr(db._pool, "_acquired", refused)
+
+        async with db.read(Plans.FOR_ALL) as connection:
+            await connection.execute(text("SELECT 1"))
+            with pytest.raises(Unavailable):
+                await db.ping()
+        await db.ping()
 
 
 async def test_an_append_is_planned_once_and_a_read_each_time(database_url: str, rows: Rows) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import update
@@ -209,6 +209,46 @@ async def test_a_rerun_waits_for_neither_lock_of_the_original(rows: Rows) -> Non
             await rows.pending(rerun_of=original.id)
         for each in (locked, tracked.execution):
             assert len(await events.append(tx, each, [STARTED])) == 1
+
+
+async def test_a_rerun_does_not_wait_for_a_tracker_that_takes_the_original(rows: Rows) -> None:
+    original = await rows.running()
+    now = timedelta(0)
+
+    async with rows.db.write() as tx:
+        (claimed,) = await tracking.claim(tx, uuid4(), [], [], 1)
+        (confirmed,) = await tracking.claim_unconfirmed(tx, now, 1)
+        await rows.pending(rerun_of=original.id)
+
+    assert original.id == claimed.run.execution_id == confirmed.run.execution_id
+
+
+async def test_what_is_left_of_a_start_is_taken_once_in_a_while_by_the_clock_of_postgres(rows: Rows) -> None:
+    left = await rows.pending()
+
+    async with rows.db.write() as tx:
+        first = await tracking.claim_unsettled(tx, timedelta(0), 5)
+    async with rows.db.write() as tx:
+        second = await tracking.claim_unsettled(tx, timedelta(minutes=1), 5)
+
+    assert (first, second) == ([left.id], [])
+
+
+async def test_a_sweep_never_comes_farther_than_the_present(rows: Rows) -> None:
+    """One end that a fast clock has stamped must not hide those that come after it."""
+    tracker, hold = uuid4(), timedelta(minutes=1)
+    ahead = datetime.now(UTC) + timedelta(days=1)
+
+    async with rows.db.write() as tx:
+        began = await tracking.hold_sweep(tx, "closed", tracker, hold)
+    async with rows.db.write() as tx:
+        await tracking.move_watermark(tx, "closed", tracker, ahead)
+    async with rows.db.write() as tx:
+        reached = await tracking.hold_sweep(tx, "closed", tracker, hold)
+
+    assert began is not None
+    assert reached is not None
+    assert began < reached < ahead - hold
 
 
 async def test_a_transaction_that_has_appended_nothing_yet_holds_up_no_other(rows: Rows) -> None:

@@ -22,6 +22,7 @@ from schema.scalars import serialize_datetime
 from tests.eventually import eventually
 from tests.store.ownership import doors, without_caller
 from tests.store.rows import ALICE, BOB, COMPLETED, NOW, ROOT, STARTED, Rows, caller, draft, json_of, told
+from tests.store.statements import waiting
 
 PENDING, RUNNING, ENDED = ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED
 NONE_OF_THEM = dict.fromkeys(ExecutionStatus, 0)
@@ -229,8 +230,7 @@ async def test_a_locked_execution_makes_others_wait(rows: Rows) -> None:
     async with rows.db.write() as tx:
         await executions.lock(tx, ALICE, execution.id)
         other = asyncio.create_task(rows.append(execution.id, STARTED))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(other), 0.1)
+        await eventually(lambda: waiting(rows.db))
         assert (await rows.execution(execution.id)).version == 1
 
     await eventually(other.done)

@@ -81,8 +81,20 @@ class Reader:
 async def following(
     hub: Hub, after: int | None = None, execution_id: UUID | None = None, owner: str = "alice"
 ) -> AsyncIterator[Reader]:
-    async with aclosing(hub.follow(owner, after, execution_id)) as batches:
+    async with aclosing(pulled(hub, owner, after, execution_id)) as batches:
         yield Reader(batches)
+
+
+async def pulled(
+    hub: Hub, owner: str, after: int | None, execution_id: UUID | None
+) -> AsyncGenerator[list[Delivery], None]:
+    """The batches of a cursor that is opened with the first."""
+    cursor = await hub.open(owner, after, execution_id)
+    try:
+        while True:
+            yield await cursor.batch()
+    finally:
+        cursor.close()
 
 
 @asynccontextmanager
@@ -102,8 +114,8 @@ def ring(parts: Services, *deliveries: Delivery) -> None:
     doorbells.announce(parts.bus, deliveries)
 
 
-async def test_the_past_is_followed_by_what_happens_live(services: Services, loud: Rows) -> None:
-    execution = await loud.running()
+async def test_the_past_is_followed_by_what_happens_live(services: Services, rows: Rows, loud: Rows) -> None:
+    execution = await rows.running()
 
     async with following(services.hub, after=0) as reader:
         past = await reader.take(2)
@@ -161,9 +173,9 @@ async def test_a_backlog_that_the_ring_never_had_is_paged(services: Services, ro
 
 
 async def test_a_reader_who_comes_late_misses_nothing_and_holds_nothing(
-    services: Services, loud: Rows
+    services: Services, rows: Rows, loud: Rows
 ) -> None:
-    execution = await loud.running()
+    execution = await rows.running()
 
     async with following(services.hub, after=1) as slow, following(services.hub, after=2) as quick:
         assert await slow.positions(1) == [2]

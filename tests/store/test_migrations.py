@@ -1,6 +1,7 @@
 """The migrations make what the tables say, and can be taken back."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app import migrate
 from app.tables import METADATA
-from tests.store.rows import Rows
+from tests.store.rows import Rows, completed
 
 CATALOG = {
     "columns": """
@@ -68,6 +69,31 @@ async def test_migrations_can_be_repeated(database_url: str) -> None:
     await asyncio.to_thread(migrate.upgrade, database_url)
 
     assert await catalog(database_url) == before
+
+
+async def test_durations_are_parted_from_the_tallies_of_statuses_and_joined_again(
+    rows: Rows, database_url: str
+) -> None:
+    workflow = await rows.workflow()
+    for seconds in (0.01, 1, 1, 60):
+        await rows.append((await rows.running(workflow)).id, completed(seconds))
+    await rows.running(workflow)
+
+    async def tallies(table: str) -> Counter[Any]:
+        async with connected(database_url) as connection:
+            found = await connection.execute(text(f"SELECT * FROM {table} WHERE hour = 'epoch'"))
+            return Counter({tuple(key[3:]): count for *key, count in found if count})
+
+    parted = await tallies("execution_tally"), await tallies("duration_tally")
+    await asyncio.to_thread(migrate.downgrade, database_url, "0004")
+    joined = await tallies("execution_tally")
+    await asyncio.to_thread(migrate.upgrade, database_url)
+
+    assert parted[0] == {("COMPLETED", 0): 4, ("RUNNING", 0): 1}
+    assert sorted(parted[1].values()) == [1, 1, 2]
+    ended = Counter({("COMPLETED", bucket): count for (bucket,), count in parted[1].items()})
+    assert joined == ended + Counter({("RUNNING", 0): 1})
+    assert (await tallies("execution_tally"), await tallies("duration_tally")) == parted
 
 
 async def test_alembic_finds_no_difference_between_migrations_and_tables(database_url: str) -> None:

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from temporalio.api.enums.v1 import EventType as Kind
@@ -18,6 +19,7 @@ from app.store import executions, tracking
 from app.store.tracking import Run, Tracked
 from app.tables import EventType, ExecutionStatus, FailureReason
 from tests.store.rows import ALICE, NOW, Rows, draft, run_of, told
+from tests.store.statements import recorded
 
 STARTED = [["WORKFLOW_EXECUTION_STARTED"], ["WORKFLOW_TASK_SCHEDULED"]]
 MIDDLE = [
@@ -206,6 +208,42 @@ async def test_what_tells_nothing_is_counted_and_no_event(rows: Rows) -> None:
 
     now = await tracked(rows, execution)
     assert (now.next_history_event, now.execution) == (5, execution)
+
+
+@pytest.mark.parametrize("name", ["WORKFLOW_EXECUTION_SIGNALED", "MARKER_RECORDED"])
+async def test_what_another_tracker_was_quicker_to_record_is_not_recorded_again(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    execution = await rows.running()
+    ((run, steps),) = chained(execution, [["WORKFLOW_EXECUTION_STARTED", *[name] * 3]])
+    before = await tracked(rows, execution)
+    await recorder.record(rows.db, run, steps[:3])
+
+    async def late(*_: Any) -> Tracked:
+        return before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "get", late)
+        await recorder.record(rows.db, run, steps[:2])
+        assert (await tracked(rows, execution)).next_history_event == 4
+        await recorder.record(rows.db, run, steps)
+
+    told = [type for _, type, *_ in await log(rows, execution)][2:]
+    assert (await tracked(rows, execution)).next_history_event == 5
+    assert told == ([EventType.SIGNAL_RECEIVED] * 3 if name == "WORKFLOW_EXECUTION_SIGNALED" else [])
+
+
+async def test_a_page_is_recorded_in_one_statement_and_one_that_is_known_in_none(rows: Rows) -> None:
+    execution = await rows.running()
+    ((run, steps),) = chained(
+        execution, [["WORKFLOW_EXECUTION_STARTED", *["WORKFLOW_EXECUTION_SIGNALED"] * 3]]
+    )
+
+    with recorded(rows.db) as said:
+        await recorder.record(rows.db, run, steps)
+        await recorder.record(rows.db, run, steps)
+
+    assert ["INSERT" in each.text for each in said] == [False, True, False]
 
 
 async def test_an_execution_goes_on_in_the_run_that_carries_it_on(rows: Rows) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
-from random import Random
+from random import Random, uniform
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,23 +26,20 @@ from app.store.tallies import Timeline
 from app.tables import EventType, ExecutionStatus
 from tests.eventually import eventually
 from tests.store.ownership import doors, without_caller
-from tests.store.rows import ALICE, BOB, COMPLETED, FAILED, NOW, ROOT, STARTED, Rows, draft, run_of
+from tests.store.rows import ALICE, BOB, COMPLETED, FAILED, NOW, ROOT, STARTED, Rows, completed, draft, run_of
 from tests.store.statements import recorded, waiting
 
 PENDING, RUNNING, PAUSED, ENDED, BROKEN, CANCELLED = ExecutionStatus
 COUNT_ALL = import_module("migrations.versions.0002_lists_and_tallies").COUNT_ALL
-TALLIES = (
-    "SELECT owner_id, workflow_id, hour, status, duration_bucket, count FROM execution_tally WHERE count <> 0"
-)
+PART = import_module("migrations.versions.0005_duration_tallies").PART
+TALLIES = """
+    SELECT owner_id, workflow_id, hour, status, duration_bucket, count FROM execution_tally WHERE count <> 0
+    UNION ALL
+    SELECT owner_id, workflow_id, hour, 'duration', bucket, count FROM duration_tally
+"""
 PAUSE, RESUME = draft(EventType.EXECUTION_PAUSED, PAUSED), draft(EventType.EXECUTION_RESUMED, RUNNING)
 CANCEL = draft(EventType.EXECUTION_CANCELLED, CANCELLED, completed_at=NOW)
 EVERY = StatsFilter()
-
-
-def completed(seconds: float) -> Draft:
-    """The end of an execution that began at NOW."""
-    end = NOW + timedelta(seconds=seconds)
-    return draft(EventType.EXECUTION_COMPLETED, ENDED, started_at=NOW, completed_at=end)
 
 
 async def kept(db: Database) -> Counter[Any]:
@@ -53,10 +50,10 @@ async def kept(db: Database) -> Counter[Any]:
 
 
 async def recounted(db: Database) -> Counter[Any]:
-    """The tallies as the migration would count them from the executions."""
+    """The tallies as the migrations would count them from the executions."""
     async with db.write() as tx:
-        await tx.connection.execute(text("DELETE FROM execution_tally"))
-        await tx.connection.execute(text(COUNT_ALL))
+        for statement in ("DELETE FROM execution_tally", "DELETE FROM duration_tally", COUNT_ALL, PART):
+            await tx.connection.execute(text(statement))
     return await kept(db)
 
 
@@ -145,7 +142,9 @@ async def test_tallies_equal_a_recount_whatever_happened(rows: Rows, seed: int) 
 
     found = await kept(rows.db)
     assert found == await recounted(rows.db)
-    assert sum(found.values()) == 2 * len(crowd.ids)
+    ended = sum(count for (*_, status, _), count in found.items() if status == ENDED)
+    assert ended == sum(count for (*_, kind, _), count in found.items() if kind == "duration")
+    assert sum(found.values()) == 2 * len(crowd.ids) + ended
     happened = {event.status for owner in ("alice", "bob") for event in await rows.feed(owner)}
     assert len(happened) > 3, "too little"
     assert min(found.values()) > 0
@@ -162,7 +161,7 @@ async def test_every_hour_counts_in_all_time(rows: Rows) -> None:
     assert await kept(rows.db) == Counter(
         ("alice", workflow.id, start, *rest)
         for start in (hour, ever)
-        for rest in (("PENDING", 0), ("COMPLETED", bucket))
+        for rest in (("PENDING", 0), ("COMPLETED", 0), ("duration", bucket))
     )
 
 
@@ -193,7 +192,7 @@ async def test_more_executions_are_no_more_rows_to_read(rows: Rows) -> None:
         """How many rows there are after so many executions more."""
         for _ in range(count):
             ended = await rows.running(workflow)
-            await rows.append(ended.id, PAUSE, RESUME, completed(1.0))
+            await rows.append(ended.id, PAUSE, RESUME, completed(uniform(0.001, 100)))
         async with rows.db.read() as connection:
             found = await connection.execute(text("SELECT count(*) FROM execution_tally"))
             return int(found.scalar_one())
@@ -313,6 +312,22 @@ async def test_percentiles_are_within_five_percent_of_the_nearest_rank(rows: Row
     assert found.duration(95) == pytest.approx(ranked[38], rel=0.05)
     assert found.duration(100) == pytest.approx(ranked[40], rel=0.05)
     assert sum(found.durations.values()) == 41
+
+
+async def test_what_a_process_tallied_that_knows_no_duration_tallies_is_counted(rows: Rows) -> None:
+    """As one does that has not yet been replaced since migration 0005."""
+    workflow = await rows.workflow()
+    await rows.append((await rows.running(workflow)).id, completed(1.0))
+    old = "INSERT INTO execution_tally VALUES ('alice', :workflow, 'epoch', 'COMPLETED', 7, 2)"
+    async with rows.db.write() as tx:
+        await tx.connection.execute(text(old), {"workflow": workflow.id})
+
+    async with rows.db.read() as connection:
+        found = await tallies.stats(connection, ALICE, EVERY)
+        total = await tallies.total(connection, ALICE, statuses=frozenset({ENDED}))
+
+    assert found.counts[ENDED] == total == 3
+    assert found.durations == {7: 2, next(bucket for bucket in found.durations if bucket != 7): 1}
 
 
 async def test_an_end_before_its_start_took_no_time(rows: Rows) -> None:

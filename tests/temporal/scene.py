@@ -1,6 +1,7 @@
 """What the tests of the tracker look at: the rows, the log, Temporal, and what the tracker asks of it."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlmodel import col, select, update
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest, UnpauseWorkflowExecutionRequest
@@ -23,7 +25,7 @@ from app.settings import Settings
 from app.store import events, tracking
 from app.store.tracking import StartRequest
 from app.tables import EventType, Execution, ExecutionEvent, ExecutionStatus
-from app.temporal import WORKFLOW_ID_PREFIX, Closed, Description, Temporal
+from app.temporal import WORKFLOW_ID_PREFIX, Closed, NotRunning, Temporal
 from app.tracker import Tracker
 from resolvers.context import Services
 from tests import factories
@@ -47,9 +49,9 @@ class Observed(Temporal):
         self.calls["start"] += 1
         return await super().start(request)
 
-    async def describe(self, workflow_id: str, run_id: str) -> Description:
-        self.calls["describe"] += 1
-        return await super().describe(workflow_id, run_id)
+    async def history_length(self, workflow_id: str, run_id: str) -> int:
+        self.calls["history length"] += 1
+        return await super().history_length(workflow_id, run_id)
 
     async def history(
         self, workflow_id: str, run_id: str, *, wait: bool
@@ -68,6 +70,39 @@ class Observed(Temporal):
         self.calls["sweeps"] += 1
         async for page in super().closed_since(prefix, since):
             yield page
+
+
+class Hasty(Observed):
+    """Temporal as it is at times: a long poll that a pause has ended does not tell of the pause."""
+
+    def __init__(self, client: TemporalClient) -> None:
+        super().__init__(client)
+        self.withheld = False
+
+    async def history(
+        self, workflow_id: str, run_id: str, *, wait: bool
+    ) -> AsyncIterator[Sequence[HistoryEvent]]:
+        async for page in super().history(workflow_id, run_id, wait=wait):
+            told = [
+                event for event in page if not event.HasField("workflow_execution_paused_event_attributes")
+            ]
+            if self.withheld or len(told) == len(page):
+                yield page
+                continue
+            self.withheld = True
+            if told:
+                yield told
+            return
+
+
+class Deaf(Observed):
+    """Temporal that says of every run that it does not have it."""
+
+    async def history(
+        self, workflow_id: str, run_id: str, *, wait: bool
+    ) -> AsyncIterator[Sequence[HistoryEvent]]:
+        raise NotRunning("no such run")
+        yield []
 
 
 class Breakable(Database):
@@ -177,7 +212,8 @@ class Scene:
         expected = ["EXECUTION_CREATED", "EXECUTION_STARTED", *types]
 
         async def level() -> bool:
-            assert await self.types(id) == expected
+            found = await self.types(id)
+            assert found == expected, found
             return True
 
         await eventually(level, timeout_seconds=30)
@@ -261,3 +297,18 @@ def workflow_id(id: str) -> str:
 def followed(tracker: Tracker) -> set[str]:
     """The executions that the tracker follows."""
     return {str(id) for id in tracker._followers}
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in ours(caplog) if record.levelno >= logging.WARNING]
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage() for record in ours(caplog) if record.levelno >= logging.ERROR or record.exc_info
+    ]
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was logged, without what the worker tells of its workflows: it serves all tests."""
+    return [record for record in caplog.records if not record.name.startswith("temporalio.worker")]

@@ -1,7 +1,6 @@
 """A payload codec behind an endpoint: what workers encode is readable in the log."""
 
 import asyncio
-import logging
 import secrets
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -30,7 +29,7 @@ from resolvers.context import Services
 from tests import factories
 from tests.client import Client, serving, tracking
 from tests.eventually import eventually
-from tests.temporal.scene import Scene
+from tests.temporal.scene import Scene, failures
 
 ENCODING = b"binary/zlib"
 PREFIX = "/codec"
@@ -330,7 +329,3 @@ async def test_what_one_cannot_decode_spoils_no_other(
 
     sizes = {"encoding": "binary/zlib", "size": len(foreign.data)}
     assert (await scene.log(id))[2].details["arguments"] == [17, sizes, 17]
-
-
-def failures(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]

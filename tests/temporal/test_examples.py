@@ -146,7 +146,7 @@ async def test_order_history_has_four_activities_and_a_timer(client: Client) -> 
 
 
 async def test_order_address_may_change_before_shipping(client: Client) -> None:
-    handle = await start(client, "OrderWorkflow", OrderInput(step_seconds=0, grace_seconds=1))
+    handle = await start(client, "OrderWorkflow", OrderInput(step_seconds=0, grace_seconds=3))
     await seen(handle, "TIMER_STARTED")
 
     await handle.signal(OrderWorkflow.change_address, "Marlow, Buckinghamshire")
@@ -239,7 +239,7 @@ async def test_report_resumes_behind_the_last_heartbeat(client: Client) -> None:
 
 
 async def test_pause_stops_the_report_between_sections(client: Client) -> None:
-    handle = await start(client, "ReportWorkflow", ReportInput(rows=9, sections=3, seconds=1.5))
+    handle = await start(client, "ReportWorkflow", ReportInput(rows=21, sections=3, seconds=4))
     await heartbeating(handle)
 
     await pause(client, handle)

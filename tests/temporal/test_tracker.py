@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,18 @@ from tests import factories
 from tests.client import Api
 from tests.eventually import eventually
 from tests.factories import FEED
-from tests.temporal.scene import DEAD_ADDRESS, Breakable, Observed, Scene, followed, workflow_id
+from tests.temporal.scene import (
+    DEAD_ADDRESS,
+    Breakable,
+    Deaf,
+    Hasty,
+    Observed,
+    Scene,
+    failures,
+    followed,
+    warnings,
+    workflow_id,
+)
 
 GREETED = [
     "CHILD_STARTED",
@@ -116,6 +126,21 @@ async def test_a_run_that_is_reset(scene: Scene, follow: bool) -> None:
     assert [entry.status for entry in log[2:]] == [*["RUNNING"] * 8, "COMPLETED"]
 
 
+@both_ways
+async def test_a_paused_run_that_is_reset_goes_on(scene: Scene, follow: bool) -> None:
+    async with tracked(scene, follow) as id:
+        await scene.pause(id, "")
+        await scene.reaches(id, "EXECUTION_PAUSED")
+
+        await scene.cli("reset", id, "--type", "LastWorkflowTask", "--reason", "a test")
+        log = await scene.reaches(id, "EXECUTION_PAUSED", "EXECUTION_CONTINUED")
+        assert [entry.status for entry in log[2:]] == ["PAUSED", "RUNNING"]
+
+        await scene.pause(id, "")
+        await scene.reaches(id, "EXECUTION_PAUSED", "EXECUTION_CONTINUED", "EXECUTION_PAUSED")
+        assert (await scene.row(id)).status == "PAUSED"
+
+
 async def test_a_run_that_ends_because_an_earlier_one_is_reset(scene: Scene) -> None:
     async with scene.tracker():
         id = await scene.waiting()
@@ -193,12 +218,13 @@ async def test_a_run_that_is_paused_is_asked_about_at_intervals(scene: Scene) ->
     observed = scene.observed()
     async with scene.tracker(observed, tracker_poll_seconds=0.1):
         id = await scene.waiting()
+        await scene.history_reaches(id, "workflow_task_completed_event_attributes")
         await scene.pause(id, "")
         await scene.reaches(id, "EXECUTION_PAUSED")
-        await eventually(lambda: observed.calls["describe"] >= 2)
+        await eventually(lambda: observed.calls["history length"] >= 2)
 
         before, began = observed.calls.copy(), datetime.now(UTC)
-        await eventually(lambda: observed.calls["describe"] >= before["describe"] + 5)
+        await eventually(lambda: observed.calls["history length"] >= before["history length"] + 5)
         seconds = (datetime.now(UTC) - began).total_seconds()
 
         assert seconds >= 0.4
@@ -211,7 +237,42 @@ async def test_a_run_that_is_paused_is_asked_about_at_intervals(scene: Scene) ->
         await scene.ends(id)
 
 
+async def test_a_run_that_has_ended_is_not_asked_about(scene: Scene) -> None:
+    observed = scene.observed()
+    async with scene.tracker(observed) as tracker:
+        id = await scene.waiting()
+        await eventually(lambda: followed(tracker) == {id})
+        await scene.approve(id)
+        await scene.ends(id)
+        await eventually(lambda: not followed(tracker))
+
+    assert observed.calls["history length"] == 0
+
+
+async def test_a_pause_that_a_long_poll_did_not_tell_is_recorded(scene: Scene) -> None:
+    hasty = Hasty(scene.temporal)
+    async with scene.tracker(hasty, tracker_poll_seconds=0.1):
+        id = await scene.waiting()
+        await scene.pause(id, "")
+
+        await scene.reaches(id, "EXECUTION_PAUSED")
+
+    assert hasty.withheld
+
+
 # Runs that Temporal does not have
+
+
+async def test_what_a_tracker_cannot_follow_is_left_to_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.tracker.RETRY_SECONDS", 0.1)
+    async with scene.tracker(Deaf(scene.temporal)) as deaf:
+        id = await scene.waiting()
+        await eventually(lambda: followed(deaf) == {id})
+
+        async with scene.tracker() as other:
+            await eventually(lambda: followed(other) == {id})
 
 
 async def test_a_run_that_temporal_does_not_have_is_lost(scene: Scene) -> None:
@@ -231,6 +292,34 @@ async def test_a_run_that_temporal_does_not_have_is_lost(scene: Scene) -> None:
     assert (await scene.row(young)).status == "RUNNING"
 
 
+async def test_an_execution_whose_run_is_gone_goes_on_in_a_later_one(scene: Scene) -> None:
+    """It continued as new, and the retention of the run before has ended meanwhile."""
+    gone = {"temporal_run_id": str(uuid4()), "status": ExecutionStatus.RUNNING, "start_unsettled": False}
+    id = await scene.insert("GreetingWorkflow", **gone, created_at=datetime.now(UTC) - timedelta(hours=1))
+    handle = await scene.temporal.start_workflow(
+        "GreetingWorkflow", "Ada", id=workflow_id(id), task_queue=scene.queue
+    )
+
+    async with scene.tracker(reconcile_after_seconds=0.2, lost_after_seconds=1.0):
+        await eventually(lambda: goes_on_in(scene, id, handle.first_execution_run_id))
+        await scene.approve(id)
+        row = await scene.ends(id)
+
+    log = await scene.log(id)
+    assert [entry.type for entry in log] == [
+        "EXECUTION_CREATED",
+        "EXECUTION_CONTINUED",
+        "SIGNAL_RECEIVED",
+        *GREETED,
+    ]
+    assert log[1].details == {"runId": handle.first_execution_run_id}
+    assert row.status == "COMPLETED"
+
+
+async def goes_on_in(scene: Scene, id: str, run_id: str | None) -> bool:
+    return (await scene.row(id)).temporal_run_id == run_id
+
+
 async def test_no_run_is_lost_because_the_namespace_is(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -239,7 +328,7 @@ async def test_no_run_is_lost_because_the_namespace_is(
     lost: dict[str, Any] = {"reconcile_after_seconds": 0.1, "lost_after_seconds": 0.1}
 
     async with scene.tracker(elsewhere, **lost):
-        await eventually(lambda: elsewhere.calls["describe"] >= 3)
+        await eventually(lambda: elsewhere.calls["history length"] >= 3)
 
     assert await scene.types(id) == ["EXECUTION_CREATED", "EXECUTION_STARTED"]
     assert "The tracker cannot reconcile: Namespace elsewhere is not found." in caplog.messages
@@ -453,8 +542,9 @@ async def test_a_start_that_was_cancelled_meanwhile_is_ended(scene: Scene) -> No
     handle = await scene.temporal.start_workflow(
         "GreetingWorkflow", "Ada", id=workflow_id(reached), task_queue=scene.queue
     )
-    for id in (reached, unheard):
-        await scene.change(id, **cancelled)
+    await scene.change(reached, **cancelled)
+    # Its start cannot be on its way any more.
+    await scene.change(unheard, **cancelled, updated_at=datetime.now(UTC) - timedelta(minutes=1))
 
     async with scene.tracker(start_grace_seconds=0.01):
         await eventually(lambda: settled(scene, reached, unheard))
@@ -550,7 +640,6 @@ async def test_events_past_their_retention_are_pruned_and_cursors_before_them_ex
     async with scene.tracker():
         await scene.ends(started["id"])
     waiting = await factories.waiting(scene.alice, scene.queue)
-    cutoff = datetime.now(UTC)
     await scene.age(started["id"], timedelta(days=3))
 
     async with scene.tracker(event_retention_days=2.0):
@@ -558,7 +647,6 @@ async def test_events_past_their_retention_are_pruned_and_cursors_before_them_ex
         await scene.approve(waiting["id"])
         await scene.ends(waiting["id"])
 
-    assert cutoff < datetime.now(UTC)
     assert await scene.types(started["id"]) == []
     for error in (
         await scene.alice.refusal(FEED, after=started["cursor"]),
@@ -588,7 +676,11 @@ async def pruned_through(scene: Scene, position: int) -> bool:
 # Outages
 
 
-async def test_an_outage_of_temporal_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_of_temporal_is_told_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long the machine stands still, no follower is taken for one that waits for news.
+    monkeypatch.setattr("app.tracker.FOLLOW_QUIET_SECONDS", 60.0)
     unsettled = await scene.insert("GreetingWorkflow")
     running = await scene.waiting()
     away = Observed(await temporal.connect(DEAD_ADDRESS, "default"))
@@ -599,11 +691,10 @@ async def test_an_outage_of_temporal_is_told_once(scene: Scene, caplog: pytest.L
     }
 
     async with scene.tracker(away, **often) as tracker:
-        await eventually(lambda: min(away.calls[each] for each in ("sweeps", "start", "describe")) >= 8)
+        await eventually(lambda: min(away.calls[each] for each in ("sweeps", "start", "history length")) >= 8)
         assert followed(tracker) == {running}
 
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert sorted(warning.split(":")[0] for warning in warnings) == [
+    assert sorted(warning.split(":")[0] for warning in warnings(caplog)) == [
         "The tracker cannot compare paused",
         "The tracker cannot follow",
         "The tracker cannot reconcile",
@@ -632,15 +723,8 @@ async def test_an_outage_of_postgres_is_told_once_and_outlived(
         await scene.reaches(id, "SIGNAL_RECEIVED", *GREETED)
         await eventually(lambda: not tracker._failing)
 
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert sorted(warnings) == [
+    assert sorted(warnings(caplog)) == [
         f"The tracker cannot {step}: The database does not answer."
         for step in ("compare paused", "discover", "follow", "live", "reconcile", "settle", "sweep")
     ]
     assert failures(caplog) == []
-
-
-def failures(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info
-    ]

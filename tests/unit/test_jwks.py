@@ -288,7 +288,7 @@ async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
 @pytest.mark.parametrize("failure", [*FAILURES.values(), None], ids=[*FAILURES, "refused"])
 async def test_a_good_set_outlives_a_failing_provider(failure: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "app.jwks")
-    short = {"ttl_seconds": 0.02, "refresh_seconds": 0.02, "timeout_seconds": 0.2}
+    short = {"ttl_seconds": 0.02, "refresh_seconds": 0.02, "timeout_seconds": 1.0}
     async with identity_provider(RSA) as provider, keys(provider, **short) as known:
         assert await knows(known, RSA)
         if failure is None:
