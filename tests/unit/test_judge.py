@@ -51,7 +51,8 @@ async def test_a_check_that_takes_long_is_given_up_and_holds_nobody_up(
         done.set()
 
         assert issues == [Issue("/input", "takes longer than 1 s to check: simplify the inputSchema")]
-        assert SECONDS < took < 10
+        # A fast machine fills the memory that a process may have a little before its time is up.
+        assert SECONDS / 2 < took < 10
         return await watching
 
     # A busy machine holds up the test itself at times.
