@@ -14,8 +14,8 @@ import orjson
 from sqlalchemy import ClauseElement, text
 from sqlalchemy.engine import make_url
 
+from app.deliveries import Delivery
 from app.errors import Unavailable
-from app.records import Delivery
 from app.statements import Prepared, Rows, Statements, Values
 from app.time_limits import TimeLimit
 

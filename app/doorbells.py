@@ -6,7 +6,7 @@ from enum import StrEnum
 import orjson
 
 from app.bus import Bus
-from app.records import Delivery, encode
+from app.deliveries import Delivery, encode
 
 MAX_MESSAGE_BYTES = 8_192
 TRACKERS = "trackers"
@@ -28,7 +28,7 @@ def announce(bus: Bus, deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         text = encode(delivery)
         if len(text.encode()) > MAX_MESSAGE_BYTES:
-            text = str(delivery.event.position)
+            text = str(delivery.position)
         bus.publish(feed(delivery.event.owner_id), text)
 
 

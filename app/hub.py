@@ -14,9 +14,9 @@ from uuid import UUID
 from app import doorbells
 from app.bus import Bus, Gap
 from app.db import RETRY_SECONDS, Database, outlasting
+from app.deliveries import Delivery, decode
 from app.errors import CursorExpired, InvalidInput, Issue, Unavailable
 from app.metrics import Metrics
-from app.records import Delivery, decode
 from app.store import events
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Feed:
     def append(self, deliveries: Sequence[Delivery]) -> None:
         """Take those events that follow the head."""
         for delivery in deliveries:
-            if delivery.event.position == self.head + 1:
+            if delivery.position == self.head + 1:
                 self.ring.append(delivery)
                 self.head += 1
 
@@ -119,14 +119,14 @@ class Cursor:
         """What is next; None where the ring no longer has it, and it is to be read."""
         batch = self.feed.since(self.position, self._hub.page_events)
         if batch:
-            self.position = batch[-1].event.position
+            self.position = batch[-1].position
         return batch if batch is None else self._chosen(batch)
 
     async def read(self) -> list[Delivery]:
         """What is next, out of Postgres; raises CursorExpired."""
         head = self.feed.head
         batch = await self._hub.read(self.feed.owner, self.position, self.execution_id)
-        last = batch[-1].event.position if batch else self.position
+        last = batch[-1].position if batch else self.position
         # A full page ends at its last event; any other has reached the head at least.
         self.position = last if len(batch) == self._hub.page_events else max(head, last)
         return batch
@@ -225,7 +225,7 @@ class Hub:
 
     def observe(self, delivery: Delivery) -> None:
         """Note that an event was handed to the sockets of subscribers."""
-        lag = datetime.now(UTC) - delivery.event.recorded_at
+        lag = datetime.now(UTC) - delivery.recorded_at
         self._metrics.delivery_lag_seconds.observe(lag.total_seconds())
 
     def leave(self, feed: Feed) -> None:
@@ -315,7 +315,7 @@ class Hub:
             # Not of this version of the program: Postgres knows what it was about.
             return True
         feed.append([delivery])
-        return delivery.event.position > feed.head
+        return delivery.position > feed.head
 
     def _fill_soon(self, feed: Feed) -> None:
         feed.behind = True

@@ -1,17 +1,14 @@
 """What the store returns and the resolvers pass on: plain values, read-only."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
 
 from app.tables import EventType, ExecutionStatus, FailureReason
-
-REMEMBERED = 8_192
 
 
 class WorkflowRecord(NamedTuple):
@@ -143,83 +140,3 @@ class Draft:
     actor: str | None = None
     details: Any = None
     changes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An event with its execution as it was then or later: what a subscriber receives."""
-
-    event: EventRecord
-    execution: ExecutionRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """How many fields a record has in its JSON, and how some of them are read there."""
-
-    count: int
-    read: tuple[tuple[int, Callable[[Any], Any]], ...]
-
-    @classmethod
-    def of(cls, kind: type[EventRecord | ExecutionRecord], **read: Callable[[Any], Any]) -> Self:
-        """Those of a kind of record."""
-        names = [name for name in kind._fields if name != "payloads"]
-        return cls(len(names), tuple((names.index(name), each) for name, each in read.items()))
-
-
-def encode(delivery: Delivery) -> str:
-    """The JSON text of a delivery; `decode` turns it back."""
-    # asyncpg has a UUID class of its own.
-    parts = (tuple(delivery.event), tuple(delivery.execution[:-1]))
-    return orjson.dumps(parts, default=str).decode()
-
-
-def decode(text: str) -> Delivery:
-    """The delivery in a text that `encode` made; raises ValueError for any other, an older version's too."""
-    try:
-        event, execution = orjson.loads(text)
-        return Delivery(EventRecord(*_read(_EVENT, event)), ExecutionRecord(*_read(_EXECUTION, execution)))
-    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError("not a delivery") from error
-
-
-def _read(fields: Fields, values: list[Any]) -> list[Any]:
-    """The values of a record's fields, as they are in its JSON."""
-    if len(values) != fields.count:
-        raise ValueError
-    for place, read in fields.read:
-        values[place] = read(values[place])
-    return values
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _optional_id(text: str | None) -> UUID | None:
-    return None if text is None else UUID(text)
-
-
-# An execution has many events, and most of what it is stays the same.
-_id = lru_cache(REMEMBERED)(UUID)
-_known_moment = lru_cache(REMEMBERED)(_moment)
-
-_EVENT = Fields.of(
-    EventRecord,
-    execution_id=_id,
-    type=EventType,
-    status=ExecutionStatus,
-    timestamp=_moment,
-    recorded_at=_moment,
-)
-_EXECUTION = Fields.of(
-    ExecutionRecord,
-    id=_id,
-    workflow_id=_id,
-    status=ExecutionStatus,
-    rerun_of=_optional_id,
-    created_at=_known_moment,
-    started_at=_known_moment,
-    completed_at=_known_moment,
-    updated_at=_known_moment,
-)

@@ -6,7 +6,8 @@ from uuid import uuid4
 import orjson
 
 from app import doorbells
-from app.records import Delivery, EventRecord, ExecutionRecord, encode
+from app.deliveries import Delivery, encode
+from app.records import EventRecord, ExecutionRecord
 from app.tables import EventType, ExecutionStatus
 from benchmarks.crowd import Publisher, stamp
 

@@ -7,11 +7,12 @@ from types import MappingProxyType
 from uuid import UUID
 
 from app.auth import READ_EXECUTIONS
+from app.deliveries import Delivery
 from app.errors import NotFound
 from app.filters import EVERY_EVENT, ExecutionEventFilter, ExecutionFilter
 from app.hub import Cursor
 from app.paging import Page, Paging, feed_position, window
-from app.records import Delivery, EventRecord, ExecutionRecord
+from app.records import EventRecord, ExecutionRecord
 from app.rendering import Fieldset, Rendered
 from app.store import events as store
 from app.tables import EventType
@@ -117,7 +118,7 @@ async def execution_feed(context: Context, asked: Paging, chosen: ExecutionEvent
         found = await store.after(connection, owner, start, wanted.size + 1, through=through, chosen=chosen)
     page = wanted.cut(found)
     if page.has_next:
-        return FeedPage(page, page.items[-1].event.position)
+        return FeedPage(page, page.items[-1].position)
     return FeedPage(replace(page, has_next=through < kept.head), through)
 
 
@@ -192,7 +193,7 @@ class Watch:
                 for delivery in await self._chosen(await cursor.batch()):
                     yield delivery
                     # Handed over: those that happened since it is watched.
-                    if delivery.event.recorded_at > began:
+                    if delivery.recorded_at > began:
                         cursor.observe(delivery)
                     if self.ends_with(delivery):
                         return

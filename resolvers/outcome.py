@@ -22,7 +22,7 @@ async def append(tx: Transaction, execution: ExecutionRecord, *drafts: Draft) ->
     """Append events to a locked execution: how it is then."""
     deliveries = await event_store.append(tx, execution, drafts)
     if deliveries:
-        return Outcome(deliveries[-1].execution, deliveries[-1].event.position)
+        return Outcome(deliveries[-1].execution, deliveries[-1].position)
     return Outcome(execution, await event_store.last_position(tx.connection, execution.id))
 
 

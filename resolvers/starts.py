@@ -214,4 +214,4 @@ async def _create(
     }
     draft = Draft(EventType.EXECUTION_CREATED, "Created", now, actor=context.caller.subject)
     delivery = await event_store.create(tx, values, draft, known=known)
-    return Outcome(delivery.execution, delivery.event.position)
+    return Outcome(delivery.execution, delivery.position)

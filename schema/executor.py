@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from graphql import (
     ExecutionResult,
@@ -28,14 +28,18 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.rendering import Rendered
 from resolvers.context import Context
+from schema.announced import Announced
 from schema.documents import Known
 from schema.info import Info
-from schema.plans import Call, Direct, Directs, Plan, Plans
+from schema.plans import Call, Direct, Directs, Plan, Plans, Read
+from schema.recurring import Recurring
 from schema.silence import nameless
 from schema.variables import values
 
 # Of values in the variables: more are not told.
 MAX_WRONG = 50
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
     plans = Plans()
     directs = Directs()
+    announcements = Announced()
     _known: Known | None = None
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -252,22 +257,29 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def event(self, payload: Any) -> AwaitableOrValue[ExecutionResult]:
         """The result for one payload of a subscription."""
-        if (data := self._planned(payload)) is not None:
-            return ExecutionResult(data, None)
+        plan = self._of_events(self.plans)
+        if plan is not None and not plan.rest and (result := self._told(plan.read, payload)) is not None:
+            return result
         executor = self.build_per_event_executor(payload)
         return cast("AwaitableOrValue[ExecutionResult]", executor.execute_operation(serially=False))
 
-    def _planned(self, payload: Any) -> dict[str, Any] | None:
-        """The data for one payload, where a plan reads all of it."""
+    def announced(self, values: Sequence[Any]) -> ExecutionResult | None:
+        """The result for an event as it was announced; None where its records are to be read."""
+        read = self._of_events(self.announcements)
+        return None if read is None else self._told(read, values)
+
+    def _of_events(self, recurring: Recurring[T]) -> T | None:
+        """What there is for what a subscription selects of its events."""
         if self._root is None:
             self._root = Root.of(self)
-        if self._root.object_type is None:
-            return None
-        plan = self.plans.of(self, self._root.object_type, self._root.details)
-        if plan is None or plan.rest:
-            return None
+        kind = self._root.object_type
+        return None if kind is None else recurring.of(self, kind, self._root.details)
+
+    def _told(self, read: Read, source: Any) -> ExecutionResult | None:
+        """The result of a subscription that is read at once."""
+        assert self._root is not None
         try:
-            return {self._root.key: plan.read(payload, self)}
+            return ExecutionResult({self._root.key: read(source, self)}, None)
         except Exception:  # noqa: BLE001 - whatever is wrong, graphql-core meets it again and says where
             return None
 

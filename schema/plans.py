@@ -211,10 +211,10 @@ class Directs(Recurring[Direct]):
 def _planned(
     executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
 ) -> Plan | None:
-    if DEFINITION not in object_type.extensions or not _depends_on_document_only(executor, details):
+    if DEFINITION not in object_type.extensions or not depends_on_document_only(executor, details):
         return None
     fields = executor.collect_subfields(object_type, details).grouped_field_set
-    writer, rest, batches = _Writer(executor), GroupedFieldSet(), dict[str, Batch]()
+    writer, rest, batches = Writer(executor), GroupedFieldSet(), dict[str, Batch]()
     for key, chosen in fields.items():
         text = writer.field(object_type, chosen)
         if text is None:
@@ -240,7 +240,7 @@ def _batched(
     call = Call(object_type.fields[chosen[0].node.name.value], object_type, chosen)
     if TOGETHER not in call.field.metadata or chosen[0].fragment_variable_values is not None:
         return None
-    writer = _Writer(executor)
+    writer = Writer(executor)
     complete = writer.completion(call)
     return None if complete is None else Batch(writer.told(call), complete)
 
@@ -256,7 +256,7 @@ def _directed(
     call = Call(definition, object_type, chosen)
     if DEFINITION not in definition.extensions or not _is_direct(call):
         return None
-    writer = _Writer(executor)
+    writer = Writer(executor)
     complete = writer.completion(call)
     converter = _info(executor, call).schema.schema_converter
     # Those whose results are members of the field's union.
@@ -343,7 +343,7 @@ def _wanted(
 
 def _part(executor: Executor[Any], call: Call) -> Part | None:
     kind, arguments = get_named_type(call.definition.type), _arguments(executor, call)
-    if arguments is None or not _depends_on_document_only(executor, call.details):
+    if arguments is None or not depends_on_document_only(executor, call.details):
         return None
     given = {**arguments.constants, **{name: Variable(each) for name, each in arguments.variables}}
     if given.keys() - {"first"}:
@@ -381,7 +381,7 @@ _HELPERS: dict[str, Any] = {
 
 
 @dataclass
-class _Writer:
+class Writer:
     """Writes one function, as text; `names` are what its text refers to."""
 
     executor: Executor[Any]
@@ -396,7 +396,7 @@ class _Writer:
 
     def function(self, object_type: GraphQLObjectType) -> Read:
         """Of `s`, the source, and `e`, the executor."""
-        origin = self._name(object_type.extensions[DEFINITION].origin)
+        origin = self.name(object_type.extensions[DEFINITION].origin)
         items = ", ".join(self.items)
         text = f"def read(s, e):\n if s.__class__ is not {origin}: return rendered(s)\n return {{{items}}}"
         read: Read = self._defined(text)
@@ -404,12 +404,16 @@ class _Writer:
 
     def completion(self, call: Call) -> Complete | None:
         """The function of `s`, what a field's resolver returned, and `e`; None where that takes more."""
-        value = self._value("s", call.definition.type, call.details)
+        value = self.value("s", call.definition.type, call.details)
         if value is None:
             self.fieldsets.add(None)
             return None
-        complete: Complete = self._defined(f"def read(s, e):\n return {value}")
+        complete: Complete = self.returning(value)
         return complete
+
+    def returning(self, value: str) -> Any:
+        """The function of `s` and `e` that returns the value of an expression."""
+        return self._defined(f"def read(s, e):\n return {value}")
 
     def _defined(self, text: str) -> Any:
         # Of names that the schema and a parsed document have: nothing else gets into the text.
@@ -422,10 +426,10 @@ class _Writer:
         if name == "__typename":
             return repr(object_type.name)
         definition = object_type.fields[name]
-        source = self._source(Call(definition, object_type, chosen))
-        return None if source is None else self._value(source, definition.type, chosen)
+        source = self.source(Call(definition, object_type, chosen))
+        return None if source is None else self.value(source, definition.type, chosen)
 
-    def _source(self, call: Call) -> str | None:
+    def source(self, call: Call) -> str | None:
         """The expression of what a field's resolver returns; None where that is not to be had at once."""
         field = call.field
         resolver = field.base_resolver
@@ -435,12 +439,13 @@ class _Writer:
             return f"s.{field.python_name}"
         if call.definition.args or field.extensions or field.is_async or resolver.self_parameter is None:
             return None
-        function = self._name(resolver.wrapped_func)
+        function = self.name(resolver.wrapped_func)
         if resolver.info_parameter is None:
             return f"{function}(s)"
-        return f"{function}(s, {resolver.info_parameter.name}=e.info({self._name(call)}))"
+        return f"{function}(s, {resolver.info_parameter.name}=e.info({self.name(call)}))"
 
-    def _value(self, value: str, kind: GraphQLOutputType, chosen: FieldDetailsList) -> str | None:
+    def value(self, value: str, kind: GraphQLOutputType, chosen: FieldDetailsList) -> str | None:
+        """The expression of a value as the answer has it."""
         if isinstance(kind, GraphQLNonNull):
             return self._present(value, kind.of_type, chosen)
         v = self._variable()
@@ -452,25 +457,26 @@ class _Writer:
         match kind:
             case GraphQLList():
                 item = self._variable()
-                text = self._value(item, kind.of_type, chosen)
+                text = self.value(item, kind.of_type, chosen)
                 return None if text is None else f"[{text} for {item} in listed({value})]"
             case GraphQLObjectType():
-                return self._object(value, kind, chosen)
+                return self.object(value, kind, chosen)
             case GraphQLUnionType():
                 return self._member(value, kind, chosen)
             case GraphQLEnumType():
-                return f"{self._name(_names(kind))}[{value}]"
+                return f"{self.name(_names(kind))}[{value}]"
             case GraphQLScalarType():
-                return self._scalar(value, kind)
+                return self.scalar(value, kind)
         return None
 
-    def _object(self, value: str, kind: GraphQLObjectType, chosen: FieldDetailsList) -> str | None:
+    def object(self, value: str, kind: GraphQLObjectType, chosen: FieldDetailsList) -> str | None:
+        """The expression of what is selected of an object; None where that is not to be had at once."""
         plan = _planned(self.executor, kind, chosen)
         if plan is None or (plan.rest and not plan.rendered):
             return None
         self.fieldsets |= plan.fieldsets
         # What has a rest is an answer at once only where it comes rendered.
-        return f"rendered({value})" if plan.rest else f"{self._name(plan.read)}({value}, e)"
+        return f"rendered({value})" if plan.rest else f"{self.name(plan.read)}({value}, e)"
 
     def _member(self, value: str, kind: GraphQLUnionType, chosen: FieldDetailsList) -> str | None:
         """The expression of a member of a union, which its class tells."""
@@ -481,19 +487,20 @@ class _Writer:
                 return None
             reads[member.extensions[DEFINITION].origin] = plan.read
         v = self._variable()
-        return f"{self._name(reads)}[({v} := {value}).__class__]({v}, e)"
+        return f"{self.name(reads)}[({v} := {value}).__class__]({v}, e)"
 
-    def _scalar(self, value: str, kind: GraphQLScalarType) -> str:
+    def scalar(self, value: str, kind: GraphQLScalarType) -> str:
+        """The expression of a scalar as the answer has it."""
         if kind.name in AS_IT_IS:
             return f"({AS_IT_IS[kind.name].format(v=self._variable(), value=value)})"
-        coerced = f"{self._name(kind.coerce_output_value)}({value})"
+        coerced = f"{self.name(kind.coerce_output_value)}({value})"
         # No date becomes null.
         return coerced if kind.name == "DateTime" else f"coerced({coerced})"
 
     def _variable(self) -> str:
-        return self._name(None)
+        return self.name(None)
 
-    def _name(self, thing: Any) -> str:
+    def name(self, thing: Any) -> str:
         """A name for a thing that the text refers to."""
         name = f"n{len(self.names)}"
         self.names[name] = thing
@@ -506,7 +513,7 @@ def _names(kind: GraphQLEnumType) -> dict[Any, str]:
     return {members(value.value): name for name, value in kind.values.items()}
 
 
-def _depends_on_document_only(executor: Executor[Any], details: FieldDetailsList) -> bool:
+def depends_on_document_only(executor: Executor[Any], details: FieldDetailsList) -> bool:
     """Whether no directive, whose arguments may be variables, takes part in choosing the fields."""
     seen: set[str] = set()
     return all(

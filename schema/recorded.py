@@ -13,6 +13,8 @@ COLUMN: Final = "column"
 SAME_NAME: Final = "*"
 # Under this, what else of the row's object it is that can be rendered within it.
 PART: Final = "part"
+# Under this, the function of an announcement that gives the field's value, where none of its values is it.
+ANNOUNCED: Final = "announced"
 
 
 class RecordField(StrawberryField):

@@ -11,6 +11,10 @@ from strawberry.types.scalar import ScalarDefinition
 
 JSON = NewType("JSON", object)
 
+UTC_OFFSET = "+00:00"
+MILLISECONDS_END = len("2026-01-08T00:00:00.000")
+ANNOUNCED_CHARACTERS = len("2026-01-08T00:00:00.000000") + len(UTC_OFFSET)
+
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -27,6 +31,14 @@ def serialize_datetime(moment: datetime) -> str:
         utc.second,
         utc.microsecond // 1000,
     )
+
+
+def announced_datetime(text: str) -> str:
+    """The same of an instant in ISO 8601, as other processes announce it."""
+    # In UTC with microseconds, as nearly all are.
+    if len(text) == ANNOUNCED_CHARACTERS and text.endswith(UTC_OFFSET):
+        return f"{text[:MILLISECONDS_END]}Z"
+    return serialize_datetime(datetime.fromisoformat(text))
 
 
 def parse_datetime(text: object) -> datetime:

@@ -30,12 +30,13 @@ from graphql import (
     Visitor,
     visit,
 )
+from graphql.pyutils import AwaitableOrValue
 from strawberry.types.graphql import OperationType
 
 from app import crowds
+from app.deliveries import Delivery
 from app.hub import Cursor
 from app.lines import Line, frame
-from app.records import Delivery
 from resolvers.events import Watch
 from schema.errors import named
 from schema.executor import OperationExecutor
@@ -214,7 +215,7 @@ class Group:
 
     def _tell(self, delivery: Delivery, outcome: Outcome) -> None:
         """Tell the members: who has yet to read goes on alone."""
-        position, is_last = delivery.event.position, self._live.watch.ends_with(delivery)
+        position, is_last = delivery.position, self._live.watch.ends_with(delivery)
         due = [member for member in self._members if member.cursor.position < position]
         for member, told in _told(due, outcome):
             if told:
@@ -258,7 +259,7 @@ class Group:
         if self._size == 1:
             self._outcomes.clear()
             return self._execute(delivery)
-        now, position = time.monotonic(), delivery.event.position
+        now, position = time.monotonic(), delivery.position
         since, found = self._outcomes.get(position, (0.0, None))
         if found is None or now - since > SHARED_SECONDS:
             self._forget(now)
@@ -267,8 +268,12 @@ class Group:
         return found
 
     def _execute(self, delivery: Delivery) -> Outcome | asyncio.Future[Outcome]:
+        result: AwaitableOrValue[ExecutionResult] | None = None
         try:
-            result = self._executor.event(self._live.payload(delivery))
+            if delivery.announced is not None:
+                result = self._executor.announced(delivery.announced)
+            if result is None:
+                result = self._executor.event(self._live.payload(delivery))
             if isinstance(result, ExecutionResult):
                 return Outcome(result)
         except Exception as error:  # noqa: BLE001 - it is presented to those who asked

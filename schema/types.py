@@ -10,10 +10,11 @@ from uuid import UUID
 import strawberry
 
 from app.auth import Caller
+from app.deliveries import EVENT_PLACES, Delivery
 from app.filters import ExecutionEventFilter, Period, StatsFilter
 from app.listings import ExecutionListing, WorkflowListing
 from app.paging import Page, Paging, feed_cursor
-from app.records import Delivery, EventRecord, ExecutionRecord, PendingActivityRecord, WorkflowRecord
+from app.records import EventRecord, ExecutionRecord, PendingActivityRecord, WorkflowRecord
 from app.rendering import Rendered
 from app.stats import Span, Stats, TimeBucket
 from app.tables import EventType, ExecutionAction, ExecutionStatus, FailureReason
@@ -33,7 +34,7 @@ from schema.info import Info, selects
 from schema.inputs import execution_listing
 from schema.later import Later
 from schema.plans import TOGETHER
-from schema.recorded import COLUMN, PART, READ, recorded, rendered
+from schema.recorded import ANNOUNCED, COLUMN, PART, READ, recorded, rendered
 from schema.scalars import JSON
 
 T = TypeVar("T")
@@ -54,6 +55,19 @@ def record_id(self: "Workflow | Execution") -> strawberry.ID:
 
 def event_id(self: "ExecutionEvent") -> strawberry.ID:
     return strawberry.ID(f"{self.record.execution_id}:{self.record.version}")
+
+
+def announced_event_id(values: Sequence[Any]) -> str:
+    return f"{values[EVENT_PLACES['execution_id']]}:{values[EVENT_PLACES['version']]}"
+
+
+def announced_cursor(values: Sequence[Any]) -> str:
+    return feed_cursor(values[EVENT_PLACES["position"]])
+
+
+def announced_execution(values: Sequence[Any]) -> Sequence[Any]:
+    """The same values: they have its own among them."""
+    return values
 
 
 @strawberry.type(description="Where a page stands in its list.")
@@ -447,7 +461,9 @@ class ExecutionEvent(Node):
     record: strawberry.Private[EventRecord]
     snapshot: strawberry.Private[ExecutionRecord | None]
     id: strawberry.ID = strawberry.field(
-        resolver=event_id, description=ID_DESCRIPTION, metadata={COLUMN: "id"}
+        resolver=event_id,
+        description=ID_DESCRIPTION,
+        metadata={COLUMN: "id", ANNOUNCED: announced_event_id},
     )
     type: EventType = recorded("What happened.")
     status: ExecutionStatus = recorded("The execution's status after this event.")
@@ -462,7 +478,8 @@ class ExecutionEvent(Node):
         description=(
             "Its place in the owner's feed: pass it as `after` to a subscription, `executionFeed` or "
             "`history`."
-        )
+        ),
+        metadata={ANNOUNCED: announced_cursor},
     )
     def cursor(self) -> str:
         return feed_cursor(self.record.position)
@@ -477,7 +494,10 @@ class ExecutionEvent(Node):
     def details(self) -> JSON | None:
         return cast("JSON | None", self.record.details)
 
-    @strawberry.field(description="The execution as it is now (never older than this event).")
+    @strawberry.field(
+        description="The execution as it is now (never older than this event).",
+        metadata={ANNOUNCED: announced_execution},
+    )
     def execution(self, info: Info) -> Execution:
         if self.snapshot is not None:
             return Execution.of(self.snapshot)
@@ -552,7 +572,7 @@ class ExecutionEventConnection:
 def _cursor(event: Delivery | EventRecord | Rendered) -> str:
     if isinstance(event, Rendered):
         return feed_cursor(event.place)
-    return feed_cursor((event.event if isinstance(event, Delivery) else event).position)
+    return feed_cursor(event.position)
 
 
 @strawberry.type(description="How many executions have a status.")

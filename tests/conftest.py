@@ -28,7 +28,7 @@ from schema.executor import OperationExecutor
 from tests.canary import Eavesdropper
 from tests.client import SECRET, Api, Client, serving
 from tests.processes.commands import NO_DEADLOCK, Program
-from tests.twice import CheckedDirects, CheckedPlans
+from tests.twice import CheckedAnnounced, CheckedDirects, CheckedPlans
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
@@ -94,6 +94,15 @@ def checked_directs() -> Iterator[CheckedDirects]:
     checked = CheckedDirects()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OperationExecutor, "directs", checked)
+        yield checked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checked_announced() -> Iterator[CheckedAnnounced]:
+    """What is told of an event as it was announced is compared with what graphql-core would tell."""
+    checked = CheckedAnnounced()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OperationExecutor, "announcements", checked)
         yield checked
 
 

@@ -12,8 +12,13 @@ from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import Path
 from orjson import Fragment
 
+from app.deliveries import Delivery
 from app.records import value
-from schema.plans import Batch, Call, Complete, Direct, Directs, Plan, Plans
+from schema.announced import Announced
+from schema.plans import Batch, Call, Complete, Direct, Directs, Plan, Plans, Read
+from schema.types import Execution, ExecutionEvent
+
+PAYLOADS = {"ExecutionEvent": ExecutionEvent.of, "Execution": Execution.delivered}
 
 
 class CheckedPlans(Plans):
@@ -57,6 +62,37 @@ class CheckedPlans(Plans):
         # An assertion here would be taken for a value that the plan cannot read.
         if not alike(told, expected):
             raise SystemExit(f"A plan tells {told}, graphql-core {expected}")
+        return answer
+
+
+class CheckedAnnounced(Announced):
+    """Reads each announcement twice; `read` counts those that were read by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+
+    def of(
+        self, executor: Executor[Any], object_type: GraphQLObjectType, details: FieldDetailsList
+    ) -> Read | None:
+        found = super().of(executor, object_type, details)
+        return None if found is None else partial(self._read_twice, object_type, details, found)
+
+    def _read_twice(
+        self,
+        object_type: GraphQLObjectType,
+        details: FieldDetailsList,
+        read: Read,
+        values: list[Any],
+        executor: Executor[Any],
+    ) -> dict[str, Any]:
+        answer = read(values, executor)
+        self.read += 1
+        source = PAYLOADS[object_type.name](Delivery.of(values))
+        fields = executor.collect_subfields(object_type, details).grouped_field_set
+        expected = _executed(executor, object_type, source, fields)
+        if not alike(answer, expected):
+            raise SystemExit(f"An announcement tells {answer}, graphql-core {expected}")
         return answer
 
 

@@ -35,10 +35,11 @@ from sqlmodel import col
 
 from app.auth import Caller
 from app.db import Connection, Transaction
+from app.deliveries import Delivery
 from app.errors import CursorExpired
 from app.filters import EVERY_EVENT, ExecutionEventFilter
 from app.paging import Page, Window
-from app.records import Delivery, Draft, EventRecord, ExecutionRecord, Startable
+from app.records import Draft, EventRecord, ExecutionRecord, Startable
 from app.rendering import Fieldset, Rendered
 from app.statements import Prepared
 from app.statements import Rows as Result

@@ -97,7 +97,8 @@ async def test_a_paused_one_is_not_asked_and_says_what_to_do(alice: Client, work
     code, message = await refusal(alice, id, "add", 1, 2)
 
     assert (code, message) == ("NOT_SUPPORTED", PAUSED)
-    await asked(alice, UPDATE, id, status="RUNNING")
+    resumed = await asked(alice, UPDATE, id, status="RUNNING")
+    assert resumed["execution"]["status"] == "RUNNING"
     assert await query(alice, id, "add", 1, 2) == {"sum": 3}
     await asked(alice, TERMINATE, id)
 

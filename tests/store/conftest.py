@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from app.db import Database
-from app.records import Delivery
+from app.deliveries import Delivery
 from tests.store.rows import Rows
 
 

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 from app.auth import ADMIN, USER_SCOPES, Caller
 from app.db import Database
-from app.records import Delivery, Draft, EventRecord, ExecutionRecord, Payloads, WorkflowRecord, value
+from app.deliveries import Delivery
+from app.records import Draft, EventRecord, ExecutionRecord, Payloads, WorkflowRecord, value
 from app.rendering import Rendered
 from app.store import events, executions, workflows
 from app.store.tracking import Run

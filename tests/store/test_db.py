@@ -11,8 +11,8 @@ from asyncpg import CheckViolationError, QueryCanceledError, TooManyConnectionsE
 from sqlalchemy import text
 
 from app.db import Connection, Database, Driver, Plans, Transaction, driver_url
+from app.deliveries import Delivery
 from app.errors import Unavailable
-from app.records import Delivery
 from app.store import events, executions
 from tests.eventually import eventually
 from tests.store.rows import ALICE, COMPLETED, STARTED, Rows, draft

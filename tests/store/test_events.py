@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import col
 
+from app.deliveries import Delivery
 from app.errors import CursorExpired
 from app.filters import ExecutionEventFilter
 from app.paging import Window
-from app.records import Delivery, ExecutionRecord
+from app.records import ExecutionRecord
 from app.store import events, executions, tracking
 from app.store.events import Bounds
 from app.store.membership import one_of

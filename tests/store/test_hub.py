@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from app import doorbells, main
+from app.deliveries import Delivery, encode
 from app.errors import CursorExpired, InvalidInput, Issue
 from app.hub import Hub
-from app.records import Delivery, encode
 from app.settings import Settings
 from app.store import events
 from resolvers.context import Services
@@ -337,7 +337,7 @@ async def test_doorbells_that_ring_twice_deliver_once(services: Services, rows: 
 async def test_a_doorbell_of_another_make_makes_the_hub_look(services: Services, rows: Rows) -> None:
     execution = await rows.running()
     newer = orjson.loads(encode((await rows.append(execution.id, draft()))[0]))
-    newer[0].append("of a newer version")
+    newer.append("of a newer version")
     strange = [
         "",
         "garbage",

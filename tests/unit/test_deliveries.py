@@ -1,20 +1,26 @@
 """Deliveries travel through Redis as text: whatever Postgres can hold arrives as it was."""
 
-from datetime import UTC, datetime
+import copy
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeVar, get_type_hints
 from uuid import UUID
 
+import orjson
 import pytest
 from asyncpg.pgproto import pgproto
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.records import Delivery, EventRecord, ExecutionRecord, Payloads, decode, encode
+from app.deliveries import EVENT_PLACES, EXECUTION_PLACES, Delivery, decode, encode
+from app.records import EventRecord, ExecutionRecord, Payloads
 from app.tables import EventType, ExecutionStatus
+from schema.scalars import announced_datetime, serialize_datetime
 from tests.unit.values import KEPT_JSON, KEPT_TEXT
 
 T = TypeVar("T")
 
+# The places of what is known of any announcement: its format, its position, and the members of closed sets.
+TOLD_APART = (0, *(EVENT_PLACES[name] for name in ("position", "type", "status")), EXECUTION_PLACES["status"])
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
     str: KEPT_TEXT,
@@ -79,8 +85,37 @@ def replaced(execution: ExecutionRecord, **changes: Any) -> ExecutionRecord:
     return execution._replace(**changes)
 
 
+@given(DELIVERIES, st.sampled_from(TOLD_APART), st.sampled_from(["another", 0.5, None, []]))
+@settings(max_examples=40)
+def test_one_of_another_version_is_refused(delivery: Delivery, place: int, value: Any) -> None:
+    values = orjson.loads(encode(delivery))
+
+    for others in ([*values[:place], value, *values[place + 1 :]], values[:-1], [*values, None]):
+        with pytest.raises(ValueError, match="not a delivery"):
+            decode(orjson.dumps(others).decode())
+
+
+@given(DELIVERIES)
+@settings(max_examples=40)
+def test_an_announcement_is_read_without_being_changed(delivery: Delivery) -> None:
+    found = decode(encode(delivery))
+    before = copy.deepcopy(found.announced)
+
+    assert (found.position, found.recorded_at) == (delivery.position, delivery.event.recorded_at)
+    assert (found.event, found.execution) == (delivery.event, delivery.execution)
+    assert (found.recorded_at, found.announced) == (delivery.recorded_at, before)
+
+
+@given(MOMENTS | st.datetimes(timezones=st.just(timezone(timedelta(hours=5, minutes=30)))))
+@example(datetime(2026, 1, 8, tzinfo=UTC))
+def test_an_announced_instant_is_written_as_any_other(moment: datetime) -> None:
+    announced = orjson.loads(orjson.dumps(moment))
+
+    assert announced_datetime(announced) == serialize_datetime(moment)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "{}", "[]", '{"event": {}, "execution": {}}', '"text"', "null", "1.5"]
+    "text", ["", "{", "{}", "[]", "[[], []]", '{"event": {}, "execution": {}}', '"text"', "null", "1.5"]
 )
 def test_a_text_of_another_make_is_refused_with_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a delivery"):
