@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from typing import Any, Final, Literal, Self, cast
 
+import hiredis
 from broadcaster import Broadcast, BroadcastBackend, Event
 from broadcaster._base import Subscriber, Unsubscribed
 from redis.asyncio import Redis
@@ -38,12 +39,13 @@ GAP: Final = Gap.GAP
 SETTLED: Final = asyncio.Event()
 SETTLED.set()
 
-LINE_END: Final = b"\r\n"
+NOTHING: Final = object()
 PUBLISH: Final = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
 
 Hear = Callable[[str | Gap], None]
-Message = list[bytes]
-Reply = Message | ResponseError
+Message = list[Any]
+# What is no list answers a command.
+Reply = Message | bytes | int | ResponseError
 
 
 class BusClosed(Exception):
@@ -110,44 +112,12 @@ class Replies:
     """What a server says, out of its bytes: RESP 2 and 3."""
 
     def __init__(self) -> None:
-        self._data = b""
+        self._reader = hiredis.Reader(replyError=ResponseError, notEnoughData=NOTHING)
 
     def take(self, data: bytes) -> list[Reply]:
-        """The messages, and the errors, that are whole with these bytes."""
-        self._data += data
-        messages, place = list[Reply](), 0
-        while found := self._next(place):
-            message, place = found
-            messages.append(message)
-        self._data = self._data[place:]
-        return messages
-
-    def _next(self, place: int) -> tuple[Reply, int] | None:
-        end = self._data.find(LINE_END, place)
-        if end < 0:
-            return None
-        kind, line = self._data[place : place + 1], self._data[place + 1 : end]
-        match kind:
-            case b"*" | b">":
-                return self._items(int(line), end + 2)
-            case b"-":
-                return ResponseError(line.decode(errors="replace")), end + 2
-        return [line], end + 2
-
-    def _items(self, count: int, place: int) -> tuple[Message, int] | None:
-        data, items = self._data, Message()
-        for _ in range(count):
-            end = data.find(LINE_END, place)
-            if end < 0:
-                return None
-            line, place = data[place:end], end + 2
-            if line[:1] == b"$":
-                size = int(line[1:])
-                if len(data) < place + size + 2:
-                    return None
-                line, place = data[place : place + size], place + size + 2
-            items.append(line)
-        return items, place
+        """The replies that are whole with these bytes; raises ProtocolError for what are none."""
+        self._reader.feed(data)
+        return list(iter(self._reader.gets, NOTHING))
 
 
 class Ear(asyncio.Protocol):
@@ -247,12 +217,12 @@ class Session:
                 if reads == self._reads:
                     raise TimeoutError("no answer to PING")
 
-    async def listen(self, hear: Callable[[list[Message]], None]) -> None:
+    async def listen(self, hear: Callable[[list[Reply]], None]) -> None:
         """Hand over what the server says as it comes; raises ConnectionError when it hangs up."""
 
         def take(data: bytes) -> None:
             self._reads += 1
-            hear([understood(reply) for reply in self._replies.take(data)])
+            hear(self._replies.take(data))
 
         # redis-py takes a good part of a millisecond's CPU for each message, and takes them one by one.
         connection: Any = self._pubsub.connection
@@ -360,14 +330,14 @@ class RedisBackend(BroadcastBackend):
             finally:
                 self._session = None
 
-    def _hear(self, session: Session, messages: list[Message]) -> None:
+    def _hear(self, session: Session, replies: list[Reply]) -> None:
+        for reply in replies:
+            self._handle(session, reply)
         self._find()
-        for message in messages:
-            self._handle(session, message)
         self.when_heard()
 
-    def _handle(self, session: Session, message: Message) -> None:
-        match message:
+    def _handle(self, session: Session, reply: Reply) -> None:
+        match reply:
             case [b"message", channel, data]:
                 self._emit(to_text(channel), decode(data))
             case [b"subscribe" | b"unsubscribe" as word, channel, _]:
@@ -376,6 +346,8 @@ class RedisBackend(BroadcastBackend):
                 )
                 session.confirm(kind, to_text(channel))
                 self._settle(kind, to_text(channel))
+            case ResponseError():
+                raise reply
 
     def _settle(self, kind: Literal["subscribe", "unsubscribe"], channel: str) -> None:
         lane = self.lanes.get(channel)
@@ -473,9 +445,7 @@ class Outbox:
         self._transport.write(b"".join(batch))
 
     def _take(self, data: bytes) -> None:
-        # What has more items tells of something else.
-        replies = self._replies.take(data)
-        answers = [each for each in replies if isinstance(each, ResponseError) or len(each) == 1]
+        answers = [each for each in self._replies.take(data) if not isinstance(each, list)]
         if not answers:
             return
         self._heard_at = self._loop.time()
@@ -489,7 +459,7 @@ class Outbox:
         elif not self._written:
             self._empty.set()
 
-    def _count_refused(self, answers: list[Reply]) -> None:
+    def _count_refused(self, answers: Sequence[bytes | int | ResponseError]) -> None:
         errors = [answer for answer in answers if isinstance(answer, ResponseError)]
         self.dropped += len(errors)
         if errors:
@@ -748,13 +718,6 @@ async def stop(*tasks: asyncio.Task[None]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-def understood(reply: Reply) -> Message:
-    """A reply that is a message; raises the error that it is otherwise."""
-    if isinstance(reply, ResponseError):
-        raise reply
-    return reply
 
 
 def to_bytes(text: str) -> bytes:
