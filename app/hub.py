@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from datetime import UTC, datetime
 from functools import partial
 from typing import Self
 from uuid import UUID
@@ -225,8 +225,7 @@ class Hub:
 
     def observe(self, delivery: Delivery) -> None:
         """Note that an event was handed to the sockets of subscribers."""
-        lag = datetime.now(UTC) - delivery.recorded_at
-        self._metrics.delivery_lag_seconds.observe(lag.total_seconds())
+        self._metrics.delivery_lag_seconds.note(time.time() - delivery.recorded_at.timestamp())
 
     def leave(self, feed: Feed) -> None:
         """Count one subscription less; the last one's feed is watched no longer."""

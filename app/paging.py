@@ -25,6 +25,7 @@ POSITION_DIGITS = 18
 MAX_CURSOR_CHARACTERS = 4_096
 
 _FEED = "f1"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _LISTED = "l1"
 _UNSET, _MOMENT, _TEXT = "-", "m", "t"
 
@@ -220,7 +221,8 @@ def _moment(microseconds: int) -> datetime:
 
 
 def _seal(kind: str, *parts: str) -> str:
-    return base64.urlsafe_b64encode(":".join((kind, *parts)).encode()).decode().rstrip("=")
+    text = binascii.b2a_base64(":".join((kind, *parts)).encode(), newline=False)
+    return text.translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def _open(cursor: str, path: str, kind: str, count: int) -> list[str]:

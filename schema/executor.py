@@ -85,6 +85,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         self.async_helpers = HELPERS
         self._infos: dict[Call, Info] = {}
         self._root: Root | None = None
+        self._reads_announced: Read | None = None
 
     @classmethod
     def begun(
@@ -265,8 +266,9 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def announced(self, values: Sequence[Any]) -> ExecutionResult | None:
         """The result for an event as it was announced; None where its records are to be read."""
-        read = self._of_events(self.announcements)
-        return None if read is None else self._told(read, values)
+        if self._reads_announced is None:
+            self._reads_announced = self._of_events(self.announcements)
+        return None if self._reads_announced is None else self._told(self._reads_announced, values)
 
     def _of_events(self, recurring: Recurring[T]) -> T | None:
         """What there is for what a subscription selects of its events."""

@@ -12,6 +12,7 @@ from collections.abc import (
     Hashable,
     Iterable,
     Iterator,
+    Sequence,
 )
 from contextlib import aclosing
 from functools import partial
@@ -180,19 +181,18 @@ class Group:
     def _tell_all(self) -> None:
         """Tell of all that there is, as far as nothing must be waited for."""
         while self._members:
-            if not self._waiting:
-                batch = self._cursor.take()
-                if batch is None:
-                    return self._work(self._read)
-                if not batch and not self._cursor.ready():
-                    return None
-                self._waiting.extend(self._live.watch.choose(batch))
-            else:
+            if self._waiting:
                 delivery = self._waiting.popleft()
                 outcome = self._outcome(delivery)
                 if isinstance(outcome, asyncio.Future):
                     return self._work(partial(self._tell_later, delivery, outcome))
                 self._tell(delivery, outcome)
+            elif not self._cursor.ready():
+                return None
+            elif (batch := self._cursor.take()) is None:
+                return self._work(self._read)
+            else:
+                self._waiting.extend(self._live.watch.choose(batch))
         return None
 
     def _work(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -289,11 +289,14 @@ class Group:
             del self._outcomes[position]
 
 
-def _told(members: Iterable[Member], outcome: Outcome) -> Iterator[tuple[Member, bool]]:
+def _told(members: Sequence[Member], outcome: Outcome) -> Iterable[tuple[Member, bool]]:
     """Tell each of some members a result, and whether it was sent: what is alike for many is sent at once."""
-    if outcome.json is None:
-        yield from ((member, member.tell(outcome)) for member in members)
-        return
+    if outcome.json is None or len(members) == 1:
+        return [(member, member.tell(outcome)) for member in members]
+    return _told_alike(members, outcome.json, outcome)
+
+
+def _told_alike(members: Sequence[Member], json: bytes, outcome: Outcome) -> Iterator[tuple[Member, bool]]:
     alike = defaultdict[bytes, list[Member]](list)
     for member in members:
         if member.is_plain:
@@ -301,7 +304,7 @@ def _told(members: Iterable[Member], outcome: Outcome) -> Iterator[tuple[Member,
         else:
             yield member, member.tell(outcome)
     for head, many in alike.items():
-        text = frame(b"%b%b}" % (head, outcome.json))
+        text = frame(b"%b%b}" % (head, json))
         yield from zip(many, crowds.tell([member.line for member in many], text), strict=True)
 
 

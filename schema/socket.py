@@ -121,6 +121,8 @@ class Running:
 
     def tell(self, outcome: Outcome) -> bool:
         """Send a result, with whatever is this operation's own; False where the peer must read first."""
+        if outcome.json is not None and self.is_plain:
+            return self.line.offer(frame(b"%b%b}" % (self.head, outcome.json)))
         if self.line.closed or not self.line.writable.is_set():
             return False
         self.line.say(self._next(outcome.result))
