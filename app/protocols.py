@@ -459,9 +459,10 @@ class SocketConnection(WebSocketsSansIOProtocol):
     @property
     def bare_file(self) -> int | None:
         """The descriptor of the connection where nothing else is written to it, and it is not encrypted."""
-        if self.close_sent or self.disconnected or self.transport.is_closing():
+        transport = self.transport
+        if self.close_sent or transport.is_closing() or transport.get_write_buffer_size():
             return None
-        return None if self.transport.get_write_buffer_size() else self._file
+        return self._file
 
     def listen(self, listener: Listener) -> None:
         """Call a listener from now on; what was for the handshake alone is let go."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -15,8 +15,11 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from itertools import compress
+from operator import not_
+from typing import Any, Generic, Protocol, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import orjson
@@ -46,6 +49,8 @@ from schema.executor import OperationExecutor
 SHARED_SECONDS = 0.5
 KEPT_OUTCOMES = 64
 KEPT_OPERATIONS = 1_000
+# Of results that are sent with one write: what a peer has yet to read stays within bounds.
+MOST_BYTES = 65_536
 
 T = TypeVar("T")
 
@@ -75,8 +80,11 @@ class Outcome:
             self.json = b'{"data":%b}' % orjson.dumps(result.data)
 
 
+Told = tuple[Delivery, Outcome]
+
+
 class Member(Protocol):
-    """One subscription, on a socket; `cursor` is at the last event that it was told."""
+    """One subscription, on a socket; `cursor` is at the last event that it was told alone."""
 
     line: Line
     cursor: Cursor
@@ -96,6 +104,31 @@ class Member(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Crowd:
+    """Members who are sent the same bytes: their messages begin alike."""
+
+    head: bytes
+    members: list[Member] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+
+    @classmethod
+    def all_of(cls, members: Iterable[Member]) -> list[Self]:
+        """Those who are plain, by how their messages begin."""
+        found = dict[bytes, Self]()
+        for member in members:
+            if member.is_plain:
+                crowd = found.get(member.head) or found.setdefault(member.head, cls(member.head))
+                crowd.members.append(member)
+                crowd.lines.append(member.line)
+        return list(found.values())
+
+    def missed(self, jsons: Sequence[bytes]) -> Iterable[Member]:
+        """Send results, and say to whom they could not be sent."""
+        told = crowds.tell(self.lines, b"".join([frame(b"%b%b}" % (self.head, json)) for json in jsons]))
+        return () if all(told) else compress(self.members, map(not_, told))
+
+
 class Group:
     """Those who have subscribed to the same, and whom one loop tells of each event as it comes.
 
@@ -106,8 +139,10 @@ class Group:
     __slots__ = (
         "__weakref__",
         "_behind",
+        "_crowds",
         "_cursor",
         "_executor",
+        "_furthest",
         "_live",
         "_members",
         "_outcomes",
@@ -125,6 +160,9 @@ class Group:
         self._live = live
         self._cursor = cursor.copy()
         self._members: dict[Member, None] = {}
+        self._crowds: list[Crowd] | None = None
+        # The last event that a member was told alone.
+        self._furthest = 0
         self._behind: dict[Member, asyncio.Task[None]] = {}
         self._waiting: deque[Delivery] = deque()
         self._working: asyncio.Task[None] | None = None
@@ -141,7 +179,7 @@ class Group:
 
     def leave(self, member: Member) -> None:
         """Tell one less."""
-        self._members.pop(member, None)
+        self._exclude(member)
         catching_up = self._behind.pop(member, None)
         if catching_up is not None:
             catching_up.cancel()
@@ -167,12 +205,17 @@ class Group:
         if not self._members:
             self._cursor.position = member.cursor.position
             self._waiting.clear()
-        self._members[member] = None
+        self._members[member], self._crowds = None, None
+        self._furthest = max(self._furthest, member.cursor.position)
 
     def _fall_behind(self, member: Member) -> None:
         """Have one go on alone until it has caught up."""
-        self._members.pop(member, None)
+        self._exclude(member)
         self._behind[member] = asyncio.create_task(self._catch_up(member))
+
+    def _exclude(self, member: Member) -> None:
+        self._members.pop(member, None)
+        self._crowds = None
 
     def _go_on(self) -> None:
         if self._working is None:
@@ -182,17 +225,29 @@ class Group:
         """Tell of all that there is, as far as nothing must be waited for."""
         while self._members:
             if self._waiting:
-                delivery = self._waiting.popleft()
-                outcome = self._outcome(delivery)
-                if isinstance(outcome, asyncio.Future):
-                    return self._work(partial(self._tell_later, delivery, outcome))
-                self._tell(delivery, outcome)
+                if (step := self._tell_next()) is not None:
+                    return self._work(step)
             elif not self._cursor.ready():
                 return None
             elif (batch := self._cursor.take()) is None:
                 return self._work(self._read)
             else:
                 self._waiting.extend(self._live.watch.choose(batch))
+        return None
+
+    def _tell_next(self) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Tell of what waits, as much as is sent at once; how to go on where one is to be waited for."""
+        told, size = list[Told](), 0
+        while self._waiting and size < MOST_BYTES:
+            delivery = self._waiting.popleft()
+            outcome = self._outcome(delivery)
+            if isinstance(outcome, asyncio.Future):
+                self._tell(told)
+                return partial(self._tell_later, delivery, outcome)
+            told.append((delivery, outcome))
+            is_for_all = outcome.json is not None and delivery.position > self._furthest
+            size += len(outcome.json or b"") if is_for_all else MOST_BYTES
+        self._tell(told)
         return None
 
     def _work(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -211,21 +266,41 @@ class Group:
         self._waiting.extend(self._live.watch.choose(await self._cursor.read()))
 
     async def _tell_later(self, delivery: Delivery, outcome: asyncio.Future[Outcome]) -> None:
-        self._tell(delivery, await asyncio.shield(outcome))
+        self._tell([(delivery, await asyncio.shield(outcome))])
 
-    def _tell(self, delivery: Delivery, outcome: Outcome) -> None:
+    def _tell(self, told: Sequence[Told]) -> None:
         """Tell the members: who has yet to read goes on alone."""
-        position, is_last = delivery.position, self._live.watch.ends_with(delivery)
-        due = [member for member in self._members if member.cursor.position < position]
-        for member, told in _told(due, outcome):
-            if told:
-                member.cursor.position = position
-                if is_last:
+        jsons = [outcome.json for _, outcome in told if outcome.json is not None]
+        if len(jsons) == len(told) and (not told or told[0][0].position > self._furthest):
+            self._tell_crowds(told, jsons)
+        else:
+            for member in list(self._members):
+                self._tell_each(member, told)
+        for delivery, _ in told:
+            self._cursor.observe(delivery)
+            if self._live.watch.ends_with(delivery):
+                for member in list(self._members):
                     member.end()
-            else:
-                member.cursor.position = position - 1
+
+    def _tell_crowds(self, told: Sequence[Told], jsons: Sequence[bytes]) -> None:
+        """Tell of what all are due, with the same bytes whose messages begin alike."""
+        crowds = self._crowds
+        if crowds is None:
+            crowds = self._crowds = Crowd.all_of(self._members)
+            for member in [each for each in self._members if not each.is_plain]:
+                self._tell_each(member, told)
+                self._crowds = None
+        for crowd in crowds:
+            for member in crowd.missed(jsons):
+                member.cursor.position = told[0][0].position - 1
                 self._fall_behind(member)
-        self._cursor.observe(delivery)
+
+    def _tell_each(self, member: Member, told: Sequence[Told]) -> None:
+        for delivery, outcome in told:
+            if member.cursor.position < delivery.position and not member.tell(outcome):
+                member.cursor.position = delivery.position - 1
+                return self._fall_behind(member)
+        return None
 
     async def _catch_up(self, member: Member) -> None:
         try:
@@ -287,25 +362,6 @@ class Group:
             if now - since <= SHARED_SECONDS and len(self._outcomes) < KEPT_OUTCOMES:
                 break
             del self._outcomes[position]
-
-
-def _told(members: Sequence[Member], outcome: Outcome) -> Iterable[tuple[Member, bool]]:
-    """Tell each of some members a result, and whether it was sent: what is alike for many is sent at once."""
-    if outcome.json is None or len(members) == 1:
-        return [(member, member.tell(outcome)) for member in members]
-    return _told_alike(members, outcome.json, outcome)
-
-
-def _told_alike(members: Sequence[Member], json: bytes, outcome: Outcome) -> Iterator[tuple[Member, bool]]:
-    alike = defaultdict[bytes, list[Member]](list)
-    for member in members:
-        if member.is_plain:
-            alike[member.head].append(member)
-        else:
-            yield member, member.tell(outcome)
-    for head, many in alike.items():
-        text = frame(b"%b%b}" % (head, json))
-        yield from zip(many, crowds.tell([member.line for member in many], text), strict=True)
 
 
 class Groups:

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from app import auth, crowds
+from app.deliveries import Delivery
 from app.errors import Unavailable
+from app.hub import Feed, Hub
 from app.paging import feed_cursor
 from resolvers.context import Services
 from schema import shared
 from tests import factories
 from tests.client import Api, Client, Socket
+from tests.eventually import eventually
 
 FEED = """
 subscription ($after: String, $first: Int) {
@@ -89,6 +92,40 @@ async def test_an_event_is_executed_once_for_all(
     assert len(executed) == 3
     assert answers[0][::2] == answers[0][1::2] == answers[1][::2] == answers[1][1::2]
     assert [event["execution"]["history"]["nodes"] for event in answers[0]] == [[{"id": f"{id}:1"}]] * 6
+
+
+async def test_what_comes_at_once_is_sent_with_one_write(
+    alice: Client, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes, send, feeds, enter = list[int](), crowds.tell, list[Feed](), Hub._enter
+
+    def entered(hub: Hub, owner: str) -> Feed:
+        feeds.append(enter(hub, owner))
+        return feeds[-1]
+
+    def counted(lines: Any, frames: bytes) -> list[bool]:
+        writes.append(len(lines))
+        return send(lines, frames)
+
+    id = await pending(alice, services)
+    monkeypatch.setattr(Hub, "_enter", entered)
+    async with alice.socket() as one, alice.socket() as other:
+        for socket in (one, other):
+            await socket.subscribe("1", "subscription { executionFeed { cursor } }")
+        await eventually(lambda: len(feeds) == 2 and feeds[0].opened.is_set())
+        await factories.note(services, id)
+        await told(one, 1)
+        await told(other, 1)
+        monkeypatch.setattr(crowds, "tell", counted)
+        feed, _ = feeds
+        last = feed.ring[-1]
+        positions = range(last.position + 1, last.position + 11)
+        feed.append([Delivery(last.event._replace(position=each), last.execution) for each in positions])
+        feed.tell()
+        seen = [[event["cursor"] for event in await told(socket, 10)] for socket in (one, other)]
+
+    assert seen == [[feed_cursor(position) for position in positions]] * 2
+    assert writes == [2]
 
 
 async def test_whoever_came_from_elsewhere_shares_too(
@@ -193,6 +230,28 @@ async def test_nothing_is_kept_for_one_alone(alice: Client, bob: Client, service
         groups = [each for each in gc.get_objects() if type(each) is shared.Group and not each.is_over]
 
     assert [group._outcomes for group in groups] == [{}, {}]
+
+
+async def test_whoever_joins_knowing_more_than_the_others_is_told_nothing_twice(
+    alice: Client, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = await pending(alice, services)
+    async with alice.socket() as keeper, alice.socket() as ahead:
+        await begun(keeper)
+        with monkeypatch.context() as silence:
+            silence.setattr(services.bus, "publish", lambda *_: None)
+            await factories.note(services, id)
+        # From the beginning it reads in Postgres, further than the feed has come.
+        await begun(ahead)
+        await told(ahead, 1)
+        await factories.note(services, id, 2)
+
+        seen = [
+            [event["cursor"] for event in await told(socket, count)]
+            for socket, count in ((keeper, 3), (ahead, 2))
+        ]
+
+    assert seen == [[feed_cursor(each) for each in (2, 3, 4)], [feed_cursor(each) for each in (3, 4)]]
 
 
 async def test_whoever_joins_is_told_what_the_others_know_already_though_no_doorbell_has_rung(

@@ -1,6 +1,7 @@
 """One frame to many lines at once, over real sockets: each gets it whole, once, behind what it got before."""
 
 import asyncio
+import os
 import socket
 from asyncio import Protocol, Transport
 from collections.abc import AsyncIterator, Callable
@@ -132,5 +133,28 @@ async def test_a_peer_that_hung_up_disturbs_nobody(many: Callable[[int], None]) 
 
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Says how many are told together."""
+    """Says how many are told together, by two threads one by one."""
+    monkeypatch.setattr(crowds, "PART", 1)
     return lambda count: monkeypatch.setattr(crowds, "MANY", count)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has threads stay nowhere")
+async def test_no_thread_is_bound_to_a_cpu_by_it(many: Callable[[int], None]) -> None:
+    many(2)
+    before = os.sched_getaffinity(0)
+    async with wires(4) as found:
+        assert tell(found, FRAME) == [True] * 4
+    assert os.sched_getaffinity(0) == before
+
+
+async def test_where_threads_must_not_be_bound_all_are_told(
+    many: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    many(2)
+    monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
+    async with wires(4) as found:
+        assert tell(found, FRAME) == [True] * 4
+        assert {await wire.got(len(FRAME)) for wire in found} == {FRAME}
