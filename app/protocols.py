@@ -196,7 +196,8 @@ class HttpConnection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
             # The parser keeps a header, or a trailer, until it has the whole of it.
-            self._check_head(self._unparsed_bytes if self._in_message else 0)
+            if self._in_message and self._unparsed_bytes > self._bounds.head_bytes:
+                raise _head_too_large()
         except httptools.HttpParserUpgrade:
             self._upgrade()
         except Refusal as refusal:
@@ -225,7 +226,8 @@ class HttpConnection(asyncio.Protocol):
             self._head_bytes += len(name) + len(value)
             if len(self._headers) > self._bounds.headers:
                 raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many headers.")
-            self._check_head(self._head_bytes)
+            if self._head_bytes > self._bounds.head_bytes:
+                raise _head_too_large()
 
     def on_headers_complete(self) -> None:
         self._unparsed_bytes = 0
@@ -336,10 +338,6 @@ class HttpConnection(asyncio.Protocol):
     @property
     def _responding(self) -> bool:
         return self._running is not None and not self._running.complete
-
-    def _check_head(self, size: int) -> None:
-        if size > self._bounds.head_bytes:
-            raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
 
     def _watch(self) -> None:
         """Give the peer a deadline for what it has yet to send."""
@@ -681,6 +679,10 @@ class Directly:
 
 
 NOWHERE = cast("asyncio.Queue[ASGIReceiveEvent]", Directly(None))
+
+
+def _head_too_large() -> Refusal:
+    return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
 
 
 def _is_handshake(headers: list[Header]) -> bool:

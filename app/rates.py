@@ -110,5 +110,6 @@ class Rates:
 
         What alone is more than the limit counts as much as the limit, so that it can be done at all.
         """
-        await self._mutations.spend(user, mutations)
+        if mutations:
+            await self._mutations.spend(user, mutations)
         await self._cost.spend(user, cost)

@@ -14,32 +14,25 @@ class TimeLimit:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         # In the order in which they are due: all have the same time.
-        self._due: dict[Applied, float] = {}
-        self._is_watched = False
+        self.due: dict[Applied, float] = {}
+        self.is_watched = False
 
     def applied(self) -> "Applied":
         return Applied(self)
 
-    def begin(self, applied: "Applied", loop: asyncio.AbstractEventLoop) -> None:
-        due = self._due[applied] = loop.time() + self.seconds
-        if not self._is_watched:
-            self._watch(loop, due)
-
-    def end(self, applied: "Applied") -> None:
-        self._due.pop(applied, None)
-
-    def _watch(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
-        self._is_watched = True
+    def watch(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
+        """Look at an instant for what is due."""
+        self.is_watched = True
         loop.call_at(until, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End what is due. Most of what there was when the timer was set has ended by itself."""
-        self._is_watched = False
-        for applied, due in list(self._due.items()):
+        self.is_watched = False
+        for applied, due in list(self.due.items()):
             if due > loop.time():
-                self._watch(loop, due)
+                self.watch(loop, due)
                 return
-            self.end(applied)
+            del self.due[applied]
             applied.expire()
 
 
@@ -56,13 +49,16 @@ class Applied:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
-        self._limit.begin(self, task.get_loop())
+        loop, limit = task.get_loop(), self._limit
+        due = limit.due[self] = loop.time() + limit.seconds
+        if not limit.is_watched:
+            limit.watch(loop, due)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._limit.end(self)
+        self._limit.due.pop(self, None)
         if self.expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from app.auth import Caller
 from app.bus import Bus
-from app.db import Database
+from app.db import Database, uuid_of
 from app.errors import NotFound, RateLimited
 from app.hub import Hub
 from app.judge import Judge
@@ -54,7 +54,7 @@ def context(services: Services, caller: Caller) -> Context:
 def parse_id(kind: str, id: str) -> UUID:
     """The UUID of an object; what is no UUID is nobody's id: raises NotFound."""
     try:
-        parsed = UUID(id)
+        parsed = uuid_of(id)
     except ValueError:
         raise NotFound(kind, id) from None
     if str(parsed) != id.lower():

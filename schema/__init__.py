@@ -121,8 +121,7 @@ class Schema(strawberry.Schema):
         self, asked: str | None, variables: dict[str, Any] | None, name: str | None, context: Context
     ) -> Operation:
         """An operation that has not begun."""
-        found = self._create_execution_context(asked, KINDS, variables, context, operation_name=name)
-        return cast("Operation", found)
+        return self._create_execution_context(asked, KINDS, variables, context, operation_name=name)
 
     async def _result(self, operation: Operation) -> ExecutionResult:
         """What a query or mutation comes to; raises what strawberry's views expect where there is none."""
@@ -178,7 +177,7 @@ class Schema(strawberry.Schema):
         root_value: Any = None,
         operation_name: str | None = None,
         operation_extensions: dict[str, Any] | None = None,
-    ) -> ExecutionContext:
+    ) -> Operation:
         return Operation(
             query=query,
             schema=self,
@@ -197,7 +196,7 @@ class Schema(strawberry.Schema):
 
         Every transport comes through here.
         """
-        operation = cast("Operation", context)
+        operation: Any = context
         asked = context.query if isinstance(context.query, Asked) else Asked.of({"query": context.query})
         known, user = context.context.services.persisted, context.context.caller.subject
         try:

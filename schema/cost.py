@@ -106,6 +106,11 @@ class Cost:
             return Cost({factors: number * factor for factors, number in self.terms.items()})
         return Cost({(*factors, factor): number for factors, number in self.terms.items()})
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is the same whatever the values of the variables are."""
+        return not any(self.terms)
+
     def of(self, variables: Variables) -> int:
         """The cost with the values of a request's variables."""
         return sum(
@@ -135,13 +140,19 @@ NOTHING = Costs()
 
 @dataclass(frozen=True)
 class Price:
-    """What an operation costs by its text, and the values its variables have when nothing is given."""
+    """What an operation costs by its text, and the values its variables have when nothing is given.
+
+    `fixed` is what each request costs where that is the same for all.
+    """
 
     cost: Cost
     defaults: Variables
+    fixed: int | None
 
     def of(self, variables: Variables | None) -> int:
         """The cost of one request."""
+        if self.fixed is not None:
+            return self.fixed
         return self.cost.of({**self.defaults, **(variables or {})})
 
 
@@ -150,7 +161,8 @@ def price(schema: GraphQLSchema, document: DocumentNode, operation: OperationDef
     root = schema.get_root_type(operation.operation)
     assert root is not None
     counted = Counter(schema, fragments(document)).selections(operation.selection_set, root)
-    return Price(counted.once, _defaults(operation))
+    cost = counted.once
+    return Price(cost, _defaults(operation), cost.of({}) if cost.is_fixed else None)
 
 
 @dataclass(frozen=True)

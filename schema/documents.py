@@ -10,6 +10,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
+    GraphQLObjectType,
     GraphQLSchema,
     GraphQLSyntaxError,
     OperationDefinitionNode,
@@ -20,7 +21,7 @@ from graphql import (
     specified_rules,
     validate,
 )
-from graphql.execution.collect_fields import FieldDetails, FieldDetailsList
+from graphql.execution.collect_fields import FieldDetails, FieldDetailsList, FragmentDetails
 from graphql.language.parser import MAX_NESTING_DEPTH
 from graphql.validation import ASTValidationRule
 from graphql.validation.validate import ValidationAbortedError
@@ -32,7 +33,7 @@ from schema.cost import Price, price
 from schema.limits import INTROSPECTION_FIELDS, Limits, excess, too_complex
 from schema.selections import fields, fragments
 from schema.silence import SWITCHED_OFF, nameless
-from schema.variables import Signatures, Types, signatures, types
+from schema.variables import Types, Variables, types, variables
 
 MAX_CACHED_BYTES = 50_000_000
 # What becomes of a token, its node and its place included.
@@ -42,21 +43,31 @@ MAX_COMPARISONS = 20_000
 
 
 @dataclass(frozen=True)
+class Alone:
+    """The one field of an operation: the key of its answer, and the type of object that it is a field of."""
+
+    key: str
+    details: FieldDetailsList
+    root: GraphQLObjectType
+
+
+@dataclass(frozen=True)
 class Known:
     """What is known of a valid operation, whatever comes with it.
 
-    `alone` is the one field at its root with the key of its answer, where its variables take no part in that;
-    `mutations` are those that it makes, even the ones that its variables leave out.
+    `details` are of its fragments; `alone` is the one field at its root, where its variables take no part in
+    that; `mutations` are those that it makes, even the ones that its variables leave out.
     """
 
     type: OperationType
     mutations: int
     node: OperationDefinitionNode
-    fragments: Mapping[str, FragmentDefinitionNode]
+    fragments: dict[str, FragmentDefinitionNode]
+    details: dict[str, FragmentDetails]
     price: Price
     types: Types
-    signatures: Signatures
-    alone: tuple[str, FieldDetailsList] | None
+    variables: Variables
+    alone: Alone | None
 
 
 @dataclass(frozen=True)
@@ -148,18 +159,19 @@ class Reader:
         self,
         document: DocumentNode,
         operation: OperationDefinitionNode,
-        named: Mapping[str, FragmentDefinitionNode],
+        named: dict[str, FragmentDefinitionNode],
     ) -> Known:
-        found = signatures(self._schema, operation)
+        found = variables(self._schema, operation)
         return Known(
             OperationType(operation.operation.value),
             _mutations(operation, named),
             operation,
             named,
+            {name: FragmentDetails(each, None) for name, each in named.items()},
             price(self._schema, document, operation),
             types(found),
             found,
-            _alone(operation),
+            _alone(self._schema, operation),
         )
 
     def _validate(self, node: DocumentNode) -> list[GraphQLError]:
@@ -184,10 +196,11 @@ def _mutations(operation: OperationDefinitionNode, named: Mapping[str, FragmentD
     return len({(each.alias or each.name).value for each in chosen})
 
 
-def _alone(operation: OperationDefinitionNode) -> tuple[str, FieldDetailsList] | None:
+def _alone(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Alone | None:
+    root = schema.get_root_type(operation.operation)
     match operation.selection_set.selections:
-        case (FieldNode() as node,) if not node.directives:
-            return (node.alias or node.name).value, [FieldDetails(node, None)]
+        case (FieldNode() as node,) if root is not None and not node.directives:
+            return Alone((node.alias or node.name).value, [FieldDetails(node, None)], root)
     return None
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar, cast
@@ -19,7 +18,7 @@ from graphql import (
     get_nullable_type,
 )
 from graphql.execution import Executor
-from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails, collect_fields
+from graphql.execution.collect_fields import FieldDetailsList, collect_fields
 from graphql.execution.values import get_variable_values
 from graphql.pyutils import AwaitableOrValue, Path, UndefinedType
 from graphql.type.definition import GraphQLResolveInfoHelpers
@@ -92,7 +91,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         cls, schema: GraphQLSchema, known: Known, context: Context, given: dict[str, Any]
     ) -> "list[GraphQLError] | OperationExecutor":
         """The executor of an operation with the given variables, or what is wrong with those."""
-        variables = values(known.signatures, given) or get_variable_values(
+        variables = values(known.variables, given) or get_variable_values(
             schema, known.node.variable_definitions or (), given, MAX_WRONG
         )
         if isinstance(variables, list):
@@ -100,7 +99,7 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         executor = cls(
             schema,
             known.fragments,
-            {name: FragmentDetails(each, None) for name, each in known.fragments.items()},
+            known.details,
             None,
             context,
             known.node,
@@ -115,21 +114,20 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def execute_operation(self, serially: bool | None = None) -> AwaitableOrValue[Any]:
         """The result of an operation: at once where its one field is resolved so."""
-        root = self.schema.get_root_type(self.operation.operation)
-        if self._known is None or self._known.alone is None or root is None:
+        alone = None if self._known is None else self._known.alone
+        direct = None if alone is None else self.directs.made(alone.root, alone.details)
+        if alone is None or direct is None:
             return super().execute_operation(serially)
-        key, details = self._known.alone
-        direct = self.directs.made(root, details)
-        return super().execute_operation(serially) if direct is None else self._alone(key, direct)
+        return self._alone(alone.key, direct)
 
-    async def _alone(self, key: str, direct: Direct) -> Any:
+    async def _alone(self, key: str, direct: Direct) -> ExecutionResult:
         try:
             path = Path(None, key, direct.call.parent_type.name)
             data = {key: await self._directly(direct, self.root_value, path, None)}
         except GraphQLError as error:
             self.collected_errors.add(error, None)
-            return self.build_response(None)
-        return self.build_response(data)
+            return ExecutionResult(None, self.collected_errors.errors)
+        return ExecutionResult(data, self.collected_errors.errors or None)
 
     def info(self, call: Call) -> Info:
         """The `info` for a resolver that a plan calls: one for all of its objects, without their paths."""
@@ -163,9 +161,10 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         try:
             value = await direct.value(source, Info(raw, call.field, call.rendered(self)), self)
             if direct.complete is not None:
-                # Whatever is wrong, graphql-core meets it again and says where.
-                with suppress(Exception):
+                try:
                     return direct.complete(value, self)
+                except Exception:  # noqa: BLE001, S110 - graphql-core meets it again and says where  # nosec B110
+                    pass
             completed = self.complete_value(
                 call.definition.type, call.details, raw, path, value, position_context
             )

@@ -38,10 +38,15 @@ def misshapen(request: object) -> str | None:
 
 
 class Asked(str):
-    """The text of a request's document, empty where there is none, and what else names the document."""
+    """The text of a request's document, empty where there is none, and what else names the document.
+
+    `persisted` stands in `extensions.persistedQuery`, and is None where nothing does.
+    """
 
     document_id: str | None
     extensions: Mapping[str, Any]
+    persisted: object
+    names_document: bool
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> Self:
@@ -49,17 +54,9 @@ class Asked(str):
         asked = cls(request.get("query") or "")
         asked.document_id = request.get("documentId")
         asked.extensions = request.get("extensions") or {}
+        asked.persisted = asked.extensions.get("persistedQuery")
+        asked.names_document = asked.document_id is not None or asked.persisted is not None
         return asked
-
-    @property
-    def persisted(self) -> object:
-        """What stands in `extensions.persistedQuery`; None where nothing does."""
-        return self.extensions.get("persistedQuery")
-
-    @property
-    def names_document(self) -> bool:
-        """Whether it gives its document any name."""
-        return self.document_id is not None or self.persisted is not None
 
     def hash(self) -> str | None:
         """The hash that names the document; raises GraphQLError for what is none."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from strawberry.extensions import SchemaExtension
@@ -19,7 +18,7 @@ class Operation(ExecutionContext):
     known: Known | None = None
     cost: int | None = None
 
-    @cached_property
+    @property
     def operation_type(self) -> OperationType:
         """What the document says; raises RuntimeError where it has no such operation."""
         return super().operation_type if self.known is None else self.known.type

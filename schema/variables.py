@@ -1,17 +1,21 @@
 """The variables of a request: counted, and made values of by what is known of their operation."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
 
 from graphql import (
     GraphQLError,
     GraphQLInputObjectType,
     GraphQLNamedType,
+    GraphQLScalarType,
     GraphQLSchema,
     OperationDefinitionNode,
     Undefined,
     coerce_input_value,
     get_named_type,
+    get_nullable_type,
     is_non_null_type,
 )
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
@@ -20,32 +24,60 @@ from graphql.execution.values import VariableValues, VariableValueSource
 from schema.scalars import JSON
 
 Types = Mapping[str, GraphQLNamedType]
-Signatures = Sequence[GraphQLVariableSignature]
 
 
-def signatures(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Signatures:
-    """The signatures of the variables that a valid operation defines."""
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable that a valid operation defines; `coerced` is a value of what is given, and not null."""
+
+    name: str
+    signature: GraphQLVariableSignature
+    is_required: bool
+    coerced: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, signature: GraphQLVariableSignature) -> Self:
+        """That of a signature."""
+        kind = signature.type
+        coerced: Callable[[Any], Any] = partial(coerce_input_value, type_=kind)
+        if isinstance(scalar := get_nullable_type(kind), GraphQLScalarType):
+            # Without graphql-core's way around it, which is ten calls long.
+            coerced = scalar.coerce_input_value
+        return cls(signature.name, signature, is_non_null_type(kind), coerced)
+
+
+Variables = Sequence[Variable]
+
+
+def variables(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Variables:
+    """The variables that a valid operation defines."""
     found = [get_variable_signature(schema, each) for each in operation.variable_definitions or ()]
-    return [each for each in found if not isinstance(each, GraphQLError)]
+    return [Variable.of(each) for each in found if not isinstance(each, GraphQLError)]
 
 
-def types(signatures: Signatures) -> Types:
+def types(variables: Variables) -> Types:
     """The named type of each variable."""
-    return {each.name: get_named_type(each.type) for each in signatures}
+    return {each.name: get_named_type(each.signature.type) for each in variables}
 
 
-def values(signatures: Signatures, given: Mapping[str, Any]) -> VariableValues | None:
+def values(variables: Variables, given: Mapping[str, Any]) -> VariableValues | None:
     """The variables' values with what is given; None where graphql-core knows more, such as what is wrong."""
     sources, coerced = dict[str, VariableValueSource](), dict[str, Any]()
-    for each in signatures:
+    for each in variables:
         value = given.get(each.name, Undefined)
-        sources[each.name] = VariableValueSource(each, value)
-        if value is not Undefined:
-            coerced[each.name] = coerce_input_value(value, each.type)
-            if coerced[each.name] is Undefined:
+        sources[each.name] = VariableValueSource(each.signature, value)
+        if value is Undefined:
+            if each.is_required or each.signature.default is not None:
                 return None
-        elif each.default is not None or is_non_null_type(each.type):
+            continue
+        if value is not None:
+            try:
+                value = each.coerced(value)
+            except Exception:  # noqa: BLE001 - graphql-core meets it again and says what it is
+                return None
+        if value is Undefined or (value is None and each.is_required):
             return None
+        coerced[each.name] = value
     return VariableValues(sources, coerced)
 
 

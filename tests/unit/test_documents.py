@@ -72,7 +72,7 @@ def test_the_one_field_of_an_operation_is_known_where_nothing_can_leave_it_out(
 ) -> None:
     known = build(Limits())._reader.read(text).operations[None].alone
 
-    assert (known and known[0]) == alone
+    assert (known and known.key) == alone
 
 
 def test_a_mutation_counts_its_fields() -> None:

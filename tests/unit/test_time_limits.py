@@ -129,6 +129,6 @@ async def test_an_error_that_the_end_makes_of_itself_is_told() -> None:
 async def test_nothing_is_kept_of_what_has_ended() -> None:
     limit = TimeLimit(NEVER)
     with limit.applied():
-        assert len(limit._due) == 1
+        assert len(limit.due) == 1
 
-    assert limit._due == {}
+    assert limit.due == {}
