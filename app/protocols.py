@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import os
 from asyncio import AbstractEventLoop, Transport
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -478,12 +476,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
         if self.closed or not self.writable.is_set():
             return False
         # Without the transport's own way around it, which takes half as long again.
-        written = 0
-        if (file := self.bare_file) is not None:
-            with suppress(OSError):
-                written = os.write(file, frame)
-        if written < len(frame):
-            self.transport.write(frame[written:])
+        self.transport.write(frame)
         return True
 
     def say(self, frame: bytes) -> None:
