@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar, cast
@@ -161,10 +162,9 @@ class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
         try:
             value = await direct.value(source, Info(raw, call.field, call.rendered(self)), self)
             if direct.complete is not None:
-                try:
+                # Whatever is wrong, graphql-core meets it again and says where.
+                with suppress(Exception):
                     return direct.complete(value, self)
-                except Exception:  # noqa: BLE001, S110 - graphql-core meets it again and says where  # nosec B110
-                    pass
             completed = self.complete_value(
                 call.definition.type, call.details, raw, path, value, position_context
             )
