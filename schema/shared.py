@@ -242,7 +242,8 @@ class Group:
             delivery = self._waiting.popleft()
             outcome = self._outcome(delivery)
             if isinstance(outcome, asyncio.Future):
-                self._tell(told)
+                if told:
+                    self._tell(told)
                 return partial(self._tell_later, delivery, outcome)
             told.append((delivery, outcome))
             is_for_all = outcome.json is not None and delivery.position > self._furthest
@@ -269,9 +270,9 @@ class Group:
         self._tell([(delivery, await asyncio.shield(outcome))])
 
     def _tell(self, told: Sequence[Told]) -> None:
-        """Tell the members: who has yet to read goes on alone."""
+        """Tell the members of some events, one at least: who has yet to read goes on alone."""
         jsons = [outcome.json for _, outcome in told if outcome.json is not None]
-        if len(jsons) == len(told) and (not told or told[0][0].position > self._furthest):
+        if len(jsons) == len(told) and told[0][0].position > self._furthest:
             self._tell_crowds(told, jsons)
         else:
             for member in list(self._members):

@@ -193,11 +193,12 @@ async def test_the_end_of_one_is_not_the_end_of_the_others(alice: Client, servic
         assert [event["id"] for event in await told(other, 3)] == [f"{id}:{version}" for version in (2, 3, 4)]
 
 
+@pytest.mark.parametrize("more", ["", "execution { workflow { name } }"], ids=["at once", "waited for"])
 async def test_who_does_not_read_holds_nobody_up_and_then_gets_all_in_order(
-    alice: Client, services: Services
+    alice: Client, services: Services, more: str
 ) -> None:
     id = await pending(alice, services)
-    query = "subscription ($after: String) { executionFeed(after: $after) { version details } }"
+    query = f"subscription ($after: String) {{ executionFeed(after: $after) {{ version details {more} }} }}"
     details = "x" * 100_000
     # More than all buffers on the way hold.
     events = 120
