@@ -475,7 +475,6 @@ class SocketConnection(WebSocketsSansIOProtocol):
         """Send a frame unless the peer has yet to read others, or the line is closed: whether it was sent."""
         if self.closed or not self.writable.is_set():
             return False
-        # Without the transport's own way around it, which takes half as long again.
         self.transport.write(frame)
         return True
 

@@ -125,7 +125,7 @@ class Crowd:
 
     def missed(self, jsons: Sequence[bytes]) -> Iterable[Member]:
         """Send results, and say to whom they could not be sent."""
-        told = crowds.tell(self.lines, b"".join([frame(b"%b%b}" % (self.head, json)) for json in jsons]))
+        told = crowds.tell(self.lines, b"".join([next_frame(self.head, json) for json in jsons]))
         return () if all(told) else compress(self.members, map(not_, told))
 
 
@@ -285,13 +285,13 @@ class Group:
 
     def _tell_crowds(self, told: Sequence[Told], jsons: Sequence[bytes]) -> None:
         """Tell of what all are due, with the same bytes whose messages begin alike."""
-        crowds = self._crowds
-        if crowds is None:
-            crowds = self._crowds = Crowd.all_of(self._members)
+        alike = self._crowds
+        if alike is None:
+            alike = self._crowds = Crowd.all_of(self._members)
             for member in [each for each in self._members if not each.is_plain]:
                 self._tell_each(member, told)
                 self._crowds = None
-        for crowd in crowds:
+        for crowd in alike:
             for member in crowd.missed(jsons):
                 member.cursor.position = told[0][0].position - 1
                 self._fall_behind(member)
@@ -393,6 +393,11 @@ class Groups:
             names = frozenset(_variables(operation, executor.fragment_definitions.values()))
             found = self._free_variables[id(operation)] = (operation, names)
         return found[1]
+
+
+def next_frame(head: bytes, json: bytes) -> bytes:
+    """The frame of a result for those whose messages begin alike."""
+    return frame(b"%b%b}" % (head, json))
 
 
 def failed(error: Exception) -> Outcome:

@@ -31,7 +31,7 @@ from schema.occupancy import Full, Sockets
 from schema.operation import Operation
 from schema.requests import decoded, too_deep
 from schema.session import Session
-from schema.shared import Group, Groups, Live, Outcome, failed
+from schema.shared import Group, Groups, Live, Outcome, failed, next_frame
 from schema.streams import EXPIRED
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Running:
     def tell(self, outcome: Outcome) -> bool:
         """Send a result, with whatever is this operation's own; False where the peer must read first."""
         if outcome.json is not None and self.is_plain:
-            return self.line.offer(frame(b"%b%b}" % (self.head, outcome.json)))
+            return self.line.offer(next_frame(self.head, outcome.json))
         if self.line.closed or not self.line.writable.is_set():
             return False
         self.line.say(self._next(outcome.result))
@@ -227,7 +227,7 @@ class Running:
             payload["errors"] = self._presented(result.errors)
         if self._extensions is not None:
             payload["extensions"], self._extensions = self._extensions, None
-        return frame(b"%b%b}" % (self.head, orjson.dumps(payload)))
+        return next_frame(self.head, orjson.dumps(payload))
 
     def _refuse(self, errors: Sequence[GraphQLError]) -> None:
         self._socket.forget(self)

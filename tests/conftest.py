@@ -5,9 +5,9 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import hypothesis
@@ -29,6 +29,8 @@ from tests.canary import Eavesdropper
 from tests.client import SECRET, Api, Client, serving
 from tests.processes.commands import NO_DEADLOCK, Program
 from tests.twice import CheckedAnnounced, CheckedDirects, CheckedPlans
+
+C = TypeVar("C")
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("tests", derandomize=True, database=None, deadline=None)
@@ -79,30 +81,32 @@ def pytest_collection_finish() -> None:
     settle_memory()
 
 
+@contextmanager
+def checking(name: str, checked: C) -> Iterator[C]:
+    """Have every executor use this under that name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OperationExecutor, name, checked)
+        yield checked
+
+
 @pytest.fixture(scope="session", autouse=True)
 def checked_plans() -> Iterator[CheckedPlans]:
     """Whatever a test's replica answers by a plan is compared with what graphql-core would answer."""
-    checked = CheckedPlans()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OperationExecutor, "plans", checked)
+    with checking("plans", CheckedPlans()) as checked:
         yield checked
 
 
 @pytest.fixture(scope="session", autouse=True)
 def checked_directs() -> Iterator[CheckedDirects]:
     """What a plan makes of what a resolver returns is compared with what graphql-core would make of it."""
-    checked = CheckedDirects()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OperationExecutor, "directs", checked)
+    with checking("directs", CheckedDirects()) as checked:
         yield checked
 
 
 @pytest.fixture(scope="session", autouse=True)
 def checked_announced() -> Iterator[CheckedAnnounced]:
     """What is told of an event as it was announced is compared with what graphql-core would tell."""
-    checked = CheckedAnnounced()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OperationExecutor, "announcements", checked)
+    with checking("announcements", CheckedAnnounced()) as checked:
         yield checked
 
 

@@ -59,9 +59,7 @@ class CheckedPlans(Plans):
         expected = _executed(executor, object_type, source, plain)
         assert list(answer) == list(fields), (list(answer), list(fields))
         told = {key: value for key, value in answer.items() if key not in plan.rest}
-        # An assertion here would be taken for a value that the plan cannot read.
-        if not alike(told, expected):
-            raise SystemExit(f"A plan tells {told}, graphql-core {expected}")
+        _agree("A plan", told, expected)
         return answer
 
 
@@ -91,8 +89,7 @@ class CheckedAnnounced(Announced):
         source = PAYLOADS[object_type.name](Delivery.of(values))
         fields = executor.collect_subfields(object_type, details).grouped_field_set
         expected = _executed(executor, object_type, source, fields)
-        if not alike(answer, expected):
-            raise SystemExit(f"An announcement tells {answer}, graphql-core {expected}")
+        _agree("An announcement", answer, expected)
         return answer
 
 
@@ -125,8 +122,7 @@ class CheckedDirects(Directs):
         )
         found = executor.complete_value(call.definition.type, call.details, raw, path, value, None)
         expected = _at_once(found) if executor.is_awaitable(found) else found
-        if not alike(answer, expected):
-            raise SystemExit(f"A plan tells {answer}, graphql-core {expected}")
+        _agree("A plan", answer, expected)
         return answer
 
 
@@ -149,9 +145,15 @@ class CheckedBatch(Batch):
         for source, told in zip(sources, answers, strict=True):
             alone = GroupedFieldSet({"alone": self.call.details})
             expected = await executor.execute_fields(kind, source, path, alone, None)
-            if not alike(told, expected["alone"]):
-                raise SystemExit(f"A batch tells {told}, graphql-core {expected}")
+            _agree("A batch", told, expected["alone"])
         return answers
+
+
+def _agree(who: str, told: Any, expected: Any) -> None:
+    """End the run where an answer is not graphql-core's."""
+    # An assertion would be taken for a value that a plan cannot read.
+    if not alike(told, expected):
+        raise SystemExit(f"{who} tells {told}, graphql-core {expected}")
 
 
 def _executed(
